@@ -1,0 +1,44 @@
+"""A node: one machine that runs boxes, what it can do and how full it is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.box import Branching, Isolation
+from schemas.model import Model, Value
+
+
+class DriverInfo(Value):
+    """What a driver declares. ``available`` false comes with the reason and the cure."""
+
+    name: str
+    isolation: Isolation
+    branching: Branching
+    available: bool = True
+    reason: str = ""
+
+
+class NodeInfo(Model):
+    """What a node says of itself with every heartbeat."""
+
+    name: str
+    instance: str = ""
+    state: Literal["ready", "draining", "gone"] = "ready"
+    labels: dict[str, str] = Field(default_factory=dict)
+    drivers: list[DriverInfo] = Field(default_factory=list)
+    cpus: int = 1
+    memory_bytes: int = 0
+    max_boxes: int = 0
+    max_attempts: int = 0  # attempts it runs at once
+    boxes: int = 0
+    attempts: int = 0
+    templates: list[str] = Field(default_factory=list)  # fingerprints it holds warm
+    started_at: float = 0.0
+    heartbeat_at: float = 0.0
+
+
+def node_address(name: str) -> str:
+    """The bus address of a node's own skills."""
+    return f"_node-{name}"

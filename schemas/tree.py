@@ -1,0 +1,106 @@
+"""File trees by content: blobs (bytes) and trees (directories), both named by the SHA-256 of their bytes.
+
+A tree is stored as a blob of canonical JSON, so equal directories have equal hashes on every machine and
+sub-trees are shared. Names are those of the file system, undecodable bytes as surrogate escapes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any, Final, Literal
+
+from pydantic import Field
+
+from schemas.errors import IntegrityError, InvalidInput
+from schemas.model import Value
+
+EntryKind = Literal["file", "dir", "symlink"]
+MARK: Final = "boxhub.tree.v1"
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+class TreeEntry(Value):
+    """One name in a directory. ``hash``: of the bytes, of the sub-tree, or of the link's target text."""
+
+    kind: EntryKind
+    hash: str
+    size: int = 0  # bytes of a file; files below for a directory
+    mode: int = 0o644  # permission bits; only 0o644/0o755 distinguish files
+
+
+class Change(Value):
+    """One path that differs between two trees; ``path`` is relative, with ``/``."""
+
+    path: str
+    kind: Literal["added", "modified", "deleted", "type_changed"]
+    before: TreeEntry | None = None
+    after: TreeEntry | None = None
+
+
+class Conflict(Value):
+    """One path both sides changed; ``None`` means absent there."""
+
+    path: str
+    base: TreeEntry | None = None
+    ours: TreeEntry | None = None
+    theirs: TreeEntry | None = None
+
+
+class TreeStat(Value):
+    files: int = 0
+    bytes: int = 0
+    paths: list[str] = Field(default_factory=list)
+
+
+def blob_hash(data: bytes) -> str:
+    """SHA-256 in hex, the name of a blob."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def check_hash(text: str) -> str:
+    """``text`` if it is a blob hash. Raises `InvalidInput`; a hash becomes a path, so nothing else may pass."""
+    if not isinstance(text, str) or _HASH.fullmatch(text) is None:
+        raise InvalidInput(f"{str(text)[:80]!r} is not a SHA-256 in lower-case hex")
+    return text
+
+
+def check_entry_name(name: str) -> str:
+    """``name`` if it can be one directory entry. Raises `InvalidInput` on '', '.', '..', '/' and NUL."""
+    if not name or name in (".", "..") or "/" in name or "\0" in name or len(name) > 255:
+        raise InvalidInput(f"{name[:80]!r} cannot be a file name in a tree")
+    return name
+
+
+def split_path(path: str) -> list[str]:
+    """The names in a relative path. Raises `InvalidInput` if it is absolute, empty or climbs with ``..``."""
+    names = path.split("/")
+    if len(names) > 128:
+        raise InvalidInput(f"path is {len(names)} levels deep, 128 are allowed", path=path[:200])
+    return [check_entry_name(n) for n in names]
+
+
+def encode_tree(entries: dict[str, TreeEntry]) -> bytes:
+    """Canonical bytes: sorted names, no spaces, ASCII only. Equal entries give equal bytes."""
+    rows: dict[str, Any] = {
+        check_entry_name(name): [e.kind, check_hash(e.hash), e.size, e.mode]
+        for name, e in sorted(entries.items())
+    }
+    return json.dumps({MARK: rows}, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+
+
+def decode_tree(data: bytes) -> dict[str, TreeEntry]:
+    """The entries of a stored tree. Raises `IntegrityError` when the bytes are no tree of ours."""
+    try:
+        rows = json.loads(data)[MARK]
+        return {
+            check_entry_name(name): TreeEntry(kind=kind, hash=check_hash(digest), size=size, mode=mode)
+            for name, (kind, digest, size, mode) in rows.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, InvalidInput, RecursionError) as error:
+        raise IntegrityError(f"not a tree: {error}") from error
+
+
+EMPTY_TREE: Final = blob_hash(encode_tree({}))
+"""Hash of the directory with nothing in it; every blob store knows it without being told."""
