@@ -1,0 +1,25 @@
+#!/bin/sh
+# Get the real servers and the browser that the tests use: the oldest and the newest nats-server that can be had,
+# a MongoDB-protocol server, Chromium. What cannot be had is named; its tests are then skipped, or fail when CI=true.
+# usage: sh scripts/ensure_test_servers.sh
+set -eu
+cd "$(dirname "$0")/.."
+bin=$PWD/.cache/bin
+mkdir -p "$bin"
+
+# The packaged server first (Debian 12 has 2.9), then the newest one beside it.
+sh scripts/system_package.sh nats-server nats-server || true
+sh scripts/ensure_nats_server.sh --current
+
+if [ -n "${BOXHUB_TEST_MONGODB_URL:-}" ] || command -v mongod >/dev/null 2>&1; then :
+elif command -v go >/dev/null 2>&1; then
+    echo "building FerretDB into .cache/bin" >&2
+    (cd tests/servers/ferretdb && CGO_ENABLED=0 go build -trimpath -mod=readonly -ldflags='-s -w' -o "$bin/ferretdb" .)
+else
+    echo "no MongoDB-protocol server: install mongod, or Go 1.22 so that FerretDB can be built" >&2
+fi
+
+for browser in chromium chromium-browser google-chrome; do
+    if command -v "$browser" >/dev/null 2>&1; then exit 0; fi
+done
+sh scripts/system_package.sh chromium chromium || true

@@ -1,0 +1,36 @@
+#!/bin/sh
+# Make COMMAND available through the system's package manager; does nothing when it is there already.
+# Ends with 1 and one line that says what to install when that cannot be done.
+# usage: sh scripts/system_package.sh COMMAND PACKAGE
+set -eu
+command=$1 package=$2
+PATH=$PATH:/usr/sbin:/usr/local/sbin
+export PATH
+
+if command -v "$command" >/dev/null 2>&1; then exit 0; fi
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"
+    elif command -v sudo >/dev/null 2>&1 && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then sudo "$@"
+    else return 1
+    fi
+}
+
+install_with_apt() {
+    as_root apt-get update -qq &&
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package"
+}
+
+# The managers' own chatter goes to standard error, so that standard output stays the caller's.
+{
+    if command -v apt-get >/dev/null 2>&1; then install_with_apt
+    elif command -v dnf >/dev/null 2>&1; then as_root dnf install -y -q "$package"
+    elif command -v apk >/dev/null 2>&1; then as_root apk add --quiet "$package"
+    elif command -v brew >/dev/null 2>&1; then brew install --quiet "$package"
+    else false
+    fi
+} >&2 || true
+
+if command -v "$command" >/dev/null 2>&1; then exit 0; fi
+echo "boxhub needs $command: install the package $package, or run this once as root or with sudo" >&2
+exit 1
