@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from schemas.model import Model, Value
 
@@ -28,21 +28,31 @@ class SkillSpec(Value):
     atomic: bool = False
 
 
-class FilesStep(Value):
+class _Step(Value):
+    """Always says its kind, also in the short wire form that leaves defaults out."""
+
+    kind: str
+
+    @model_serializer(mode="wrap")
+    def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {"kind": self.kind, **handler(self)}
+
+
+class FilesStep(_Step):
     """Files put into the box's directory before anything runs: path → blob hash."""
 
     kind: Literal["files"] = "files"
     files: dict[str, str]
 
 
-class PipStep(Value):
+class PipStep(_Step):
     """Python packages, installed once into a cached layer."""
 
     kind: Literal["pip"] = "pip"
     packages: list[str]
 
 
-class RunStep(Value):
+class RunStep(_Step):
     """A shell command run in the box's directory when the environment is made."""
 
     kind: Literal["run"] = "run"

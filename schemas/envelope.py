@@ -43,9 +43,7 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     id: str
     source: str
     type: str
-    specversion: str = (
-        ""  # always sent and always "1.0"; empty only inside `decode`, to see that it was there
-    )
+    specversion: str = ""  # always sent and always "1.0"; empty only inside `decode`, to see that it was there
     subject: str | None = None
     time: str | None = None
     datacontenttype: str | None = None
@@ -105,9 +103,7 @@ def decode(body: bytes) -> Envelope:
     try:
         envelope = _decoder.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise MalformedEnvelope(
-            f"not a CloudEvents 1.0 JSON envelope: {error}", size_bytes=len(body)
-        ) from error
+        raise MalformedEnvelope(f"not a CloudEvents 1.0 JSON envelope: {error}", size_bytes=len(body)) from error
     if envelope.specversion != "1.0":
         raise MalformedEnvelope(
             f"specversion is {envelope.specversion!r}, this side speaks '1.0'", size_bytes=len(body)
@@ -129,7 +125,7 @@ _second: tuple[int, str] = (0, "")
 
 def now() -> str:
     """The time as RFC 3339 in UTC with milliseconds; the part up to the second is formatted once a second."""
-    global _second
+    global _second  # noqa: PLW0603 - a cache of one immutable pair
     ns = time.time_ns()
     second, rest = divmod(ns, 1_000_000_000)
     cached = _second

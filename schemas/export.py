@@ -27,7 +27,7 @@ MODELS: tuple[type[Model | ErrorInfo], ...] = (
 
 def json_schema() -> dict[str, Any]:
     """A 2020-12 schema whose ``$defs`` has every wire model by name, `Envelope` included."""
-    _, document = models_json_schema([(m, "serialization") for m in MODELS], ref_template="#/$defs/{model}")
+    _, document = models_json_schema([(m, "validation") for m in MODELS], ref_template="#/$defs/{model}")
     (_, parts) = msgspec.json.schema_components([Envelope], ref_template="#/$defs/{name}")
     definitions = {**document["$defs"], **parts}
     definitions["Envelope"]["properties"]["specversion"] = {"const": "1.0"}

@@ -22,7 +22,7 @@ _bits = random.Random(_random.getrandbits(128)).getrandbits
 
 def _reseed() -> None:
     """A forked child must not repeat its parent's ids."""
-    global _bits
+    global _bits  # noqa: PLW0603 - the one piece of per-process state, renewed by fork
     _bits = random.Random(_random.getrandbits(128)).getrandbits
 
 

@@ -74,8 +74,7 @@ def event_pattern(pattern: str) -> str:
     """Like `event_name`, where a token may be ``*`` and the last one ``>``."""
     tokens = pattern.split(".") if isinstance(pattern, str) else []
     fits = 1 <= len(tokens) <= _MAX_EVENT_TOKENS and all(
-        t == "*" or (t == ">" and i == len(tokens) - 1) or _EVENT_TOKEN.fullmatch(t)
-        for i, t in enumerate(tokens)
+        t == "*" or (t == ">" and i == len(tokens) - 1) or _EVENT_TOKEN.fullmatch(t) for i, t in enumerate(tokens)
     )
     if not fits:
         raise InvalidSubject(
@@ -156,9 +155,7 @@ def parse(subject: str) -> Subject:
             return Subject(tenant, "inbox", sender=sender, box=box)
         case [tenant, "v1", "event" | "signal" as kind, "from", sender, *name] if _all(tenant, sender):
             return Subject(tenant, kind, sender=sender, name=event_name(".".join(name)))
-        case [tenant, "v1", "call" | "control" as kind, box, "from", sender, name] if _all(
-            tenant, box, sender, name
-        ):
+        case [tenant, "v1", "call" | "control" as kind, box, "from", sender, name] if _all(tenant, box, sender, name):
             return Subject(tenant, kind, sender=sender, box=box, name=name)
         case [tenant, "v1", "report", "from", sender, task] if _all(tenant, sender, task):
             return Subject(tenant, "report", sender=sender, name=task)

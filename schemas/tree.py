@@ -84,8 +84,7 @@ def split_path(path: str) -> list[str]:
 def encode_tree(entries: dict[str, TreeEntry]) -> bytes:
     """Canonical bytes: sorted names, no spaces, ASCII only. Equal entries give equal bytes."""
     rows: dict[str, Any] = {
-        check_entry_name(name): [e.kind, check_hash(e.hash), e.size, e.mode]
-        for name, e in sorted(entries.items())
+        check_entry_name(name): [e.kind, check_hash(e.hash), e.size, e.mode] for name, e in sorted(entries.items())
     }
     return json.dumps({MARK: rows}, separators=(",", ":"), ensure_ascii=True).encode("ascii")
 
