@@ -39,7 +39,9 @@ class Timeouts(Value):
 class FailureRule(Value):
     """One line of the failure policy: the first rule whose ``match`` fits decides.
 
-    ``match`` holds error codes (`schemas.errors`) or exception type names of the skill; ``"*"`` fits all.
+    ``match`` holds error codes (`schemas.errors`; a code fits its more special ones too, so ``unavailable`` fits
+    ``overloaded``) or exception type names of the skill; ``"*"`` fits all. What no rule of the task matches is
+    retried, except what says that it can never work (bad input, nothing there, not allowed, a conflict).
     """
 
     match: list[str] = Field(default_factory=lambda: ["*"])
@@ -71,28 +73,47 @@ class TaskSpec(Value):
 
 
 class Attempt(Model):
-    """One try. ``number`` is the fencing number: writes that carry an older one are refused."""
+    """One try. ``number`` is the fencing number: writes that carry an older one are refused.
+
+    ``refused``: the runner said that it would not start it, so nothing ran and the retry budget is untouched.
+    ``stopping``: the hub asked the runner to end it, and why (a timeout); it still runs until it is proved stopped.
+    """
 
     number: int
     runner: str  # address that holds the lease: an attached agent or a node
     instance: str = ""
-    state: Literal["assigned", "running", "ended", "lost"] = "assigned"
+    state: Literal["assigned", "running", "ended", "lost", "refused"] = "assigned"
     box: str = ""  # the live box it runs in
     assigned_at: float = 0.0
     started_at: float | None = None
     ended_at: float | None = None
     lease_expires_at: float = 0.0
+    stopping: ErrorInfo | None = None
     error: ErrorInfo | None = None
+
+    @property
+    def live(self) -> bool:
+        """It holds the lease: it may be running."""
+        return self.state in ("assigned", "running")
+
+
+CancelProof = Literal["", "not_running", "stopped", "runner_gone", "runner_denies"]
 
 
 class Cancellation(Model):
-    """Cancel is proved: *stopped* is set only when the process (or coroutine) that ran the attempt has ended."""
+    """Cancel is proved: *stopped* is set only when the process (or coroutine) that ran the attempt has ended.
+
+    ``proof`` says how that is known: ``not_running`` (no attempt was live when it was asked for), ``stopped`` (the
+    runner reported the end), ``runner_gone`` (the lease ran out and the runner is gone), ``runner_denies`` (the
+    lease ran out and the runner, alive, says that it does not have it).
+    """
 
     requested_at: float
     by: str = ""
     reason: str = ""
     acknowledged_at: float | None = None
     stopped_at: float | None = None
+    proof: CancelProof = ""
 
 
 class TaskRecord(Model):
@@ -106,6 +127,7 @@ class TaskRecord(Model):
     state: TaskState = "submitted"
     created_at: float = 0.0
     updated_at: float = 0.0
+    queued_at: float = 0.0  # since when it waits for a place
     not_before: float = 0.0  # a retry waits until then
     attempts: list[Attempt] = Field(default_factory=list)
     cancel: Cancellation | None = None
@@ -118,6 +140,11 @@ class TaskRecord(Model):
     @property
     def terminal(self) -> bool:
         return self.state in TERMINAL
+
+    @property
+    def live_attempt(self) -> Attempt | None:
+        """The attempt that holds the lease; there is never more than one, and it is the newest."""
+        return self.attempts[-1] if self.attempts and self.attempts[-1].live else None
 
 
 class TaskUpdate(Value):
