@@ -1,0 +1,20 @@
+"""The control plane: everything that decides, and every door to it.
+
+===============  ==================================================================================
+``config``       every setting of the hub, one frozen object
+``app``          the composition root: ``async with Hub(settings) as hub``; ``python -m hub.app``
+``services/``    what the hub does for others, free of any transport: one file per family
+``bus_adapter``  serves the services as skills of ``_hub`` on the bus
+``registry/``    who is there: boxes and nodes as their heartbeats tell
+``leader``       loops that must run once among replicas
+``tasks/``       durable tasks: attempts, leases, cancellation, updates
+``scheduler/``   where a box goes, and why not elsewhere
+``lifecycle/``   desired against observed state
+``gateway/``     REST, SSE, A2A
+``dashboard/``   the live page
+``cli/``         the command ``boxhub``
+``local/``       ``boxhub up``: nats-server, hub and node on one machine, supervised
+===============  ==================================================================================
+"""
+
+__version__ = "0.1.0"
