@@ -61,7 +61,7 @@ $(INSTALLED): requirements.lock pyproject.toml scripts/make_venv.sh
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.cache/stamps/nats: scripts/ensure_nats_server.sh scripts/system_package.sh
+.cache/stamps/nats: scripts/ensure_nats_server.sh scripts/system_package.sh scripts/go.sh
 	@sh scripts/ensure_nats_server.sh
 	@mkdir -p $(@D) && touch $@
 

@@ -11,12 +11,11 @@ mkdir -p "$bin"
 sh scripts/system_package.sh nats-server nats-server || true
 sh scripts/ensure_nats_server.sh --current
 
-if [ -n "${BOXHUB_TEST_MONGODB_URL:-}" ] || command -v mongod >/dev/null 2>&1; then :
-elif command -v go >/dev/null 2>&1; then
+if [ -z "${BOXHUB_TEST_MONGODB_URL:-}" ] && ! command -v mongod >/dev/null 2>&1; then
     echo "building FerretDB into .cache/bin" >&2
-    (cd tests/servers/ferretdb && CGO_ENABLED=0 go build -trimpath -mod=readonly -ldflags='-s -w' -o "$bin/ferretdb" .)
-else
-    echo "no MongoDB-protocol server: install mongod, or Go 1.22 so that FerretDB can be built" >&2
+    CGO_ENABLED=0 sh scripts/go.sh build -C tests/servers/ferretdb \
+        -trimpath -mod=readonly -ldflags='-s -w' -o "$bin/ferretdb" . ||
+        echo "no MongoDB-protocol server: install mongod, or Go 1.22" >&2
 fi
 
 for browser in chromium chromium-browser google-chrome; do
