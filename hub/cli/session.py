@@ -1,0 +1,17 @@
+"""How a command finds the hub it speaks to."""
+
+from __future__ import annotations
+
+from hub.cli.client import HubClient
+from hub.config import HubSettings
+from hub.local.connection import read_connection
+from schemas.errors import Unavailable
+
+
+def connected(*, timeout_s: float = 60.0) -> HubClient:
+    """The hub of ``BOXHUB_HOME``. Raises `Unavailable` with the cure when none runs there."""
+    home = HubSettings().home
+    connection = read_connection(home)
+    if connection is None:
+        raise Unavailable(f"no hub runs in {home}; start one with 'boxhub up', or set BOXHUB_HOME")
+    return HubClient(connection.gateway_url, connection.token, timeout_s=timeout_s)

@@ -1,0 +1,103 @@
+"""Workspaces and branches: fork, diff, commit, discard, read files."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from hub.gateway.routes.access import Id, ServicesOf
+from schemas.branch import Branch, BranchState, CommitResult, OnConflict, Workspace
+from schemas.tree import EMPTY_TREE
+
+router = APIRouter(tags=["workspaces"])
+
+
+class WorkspaceRequest(BaseModel):
+    name: str
+    tree: str = EMPTY_TREE
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class ForkRequest(BaseModel):
+    names: list[str] = Field(min_length=1, max_length=1000)
+    files: dict[str, Any] = Field(default_factory=dict, description='path → text | {"base64": …} | null to delete')
+    group: str = ""
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class CommitRequest(BaseModel):
+    on_conflict: OnConflict = "fail"
+
+
+class DiscardRequest(BaseModel):
+    state: Literal["discarded", "superseded"] = "discarded"
+
+
+@router.get("/workspaces")
+async def workspaces(services: ServicesOf) -> list[Workspace]:
+    found: list[Workspace] = await services.workspaces.workspace_list()
+    return found
+
+
+@router.post("/workspaces", status_code=201)
+async def create(request: WorkspaceRequest, services: ServicesOf) -> Workspace:
+    made: Workspace = await services.workspaces.workspace_create(
+        request.name, tree=request.tree, metadata=request.metadata
+    )
+    return made
+
+
+@router.get("/workspaces/{workspace}")
+async def workspace(workspace: Id, services: ServicesOf) -> Workspace:
+    found: Workspace = await services.workspaces.workspace_get(workspace)
+    return found
+
+
+@router.get("/branches")
+async def branches(
+    services: ServicesOf,
+    workspace: str | None = None,
+    state: BranchState | None = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+) -> list[Branch]:
+    found: list[Branch] = await services.workspaces.branch_list(workspace=workspace, state=state, limit=limit)
+    return found
+
+
+@router.get("/branches/{branch}")
+async def branch(branch: Id, services: ServicesOf) -> Branch:
+    found: Branch = await services.workspaces.branch_get(branch)
+    return found
+
+
+@router.post("/branches/{branch}/fork", status_code=201)
+async def fork(branch: Id, request: ForkRequest, services: ServicesOf) -> list[Branch]:
+    """N branches from one state in one call; ``files`` are applied to each."""
+    made: list[Branch] = await services.workspaces.branch_fork(
+        branch, names=request.names, files=request.files, group=request.group, metadata=request.metadata
+    )
+    return made
+
+
+@router.get("/branches/{branch}/diff")
+async def diff(branch: Id, services: ServicesOf, content: bool = False) -> list[dict[str, Any]]:
+    """What the branch changed since its fork; with ``content`` each text file carries a unified diff as ``text``."""
+    found: list[dict[str, Any]] = await services.workspaces.branch_diff(branch, content=content)
+    return found
+
+
+@router.post("/branches/{branch}/commit")
+async def commit(branch: Id, services: ServicesOf, request: CommitRequest | None = None) -> CommitResult:
+    """409 with the paths when both sides changed them; then nothing was written."""
+    result: CommitResult = await services.workspaces.branch_commit(
+        branch, on_conflict=request.on_conflict if request else "fail"
+    )
+    return result
+
+
+@router.post("/branches/{branch}/discard")
+async def discard(branch: Id, services: ServicesOf, request: DiscardRequest | None = None) -> Branch:
+    found: Branch = await services.workspaces.branch_discard(branch, state=request.state if request else "discarded")
+    return found
