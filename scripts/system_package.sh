@@ -21,15 +21,15 @@ install_with_apt() {
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package"
 }
 
-# The managers' own chatter goes to standard error, so that standard output stays the caller's.
-{
+echo "installing the package $package" >&2
+{ # their progress is noise; their errors are not
     if command -v apt-get >/dev/null 2>&1; then install_with_apt
     elif command -v dnf >/dev/null 2>&1; then as_root dnf install -y -q "$package"
     elif command -v apk >/dev/null 2>&1; then as_root apk add --quiet "$package"
     elif command -v brew >/dev/null 2>&1; then brew install --quiet "$package"
     else false
     fi
-} >&2 || true
+} >/dev/null || true
 
 if command -v "$command" >/dev/null 2>&1; then exit 0; fi
 echo "boxhub needs $command: install the package $package, or run this once as root or with sudo" >&2
