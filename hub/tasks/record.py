@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 from pydantic import Field
 
+from context_store.backend import Collection
 from schemas.task import TaskRecord, TaskSpec, TaskUpdate
 
 Phase = Literal["queued", "held", "done"]
@@ -20,7 +21,12 @@ Phase = Literal["queued", "held", "done"]
 NEVER: Final = 1e18
 """A time that does not come: what an index holds where there is no deadline."""
 
-_PRIVATE: Final = frozenset({"tail", "first_kept", "seen_upto", "seen", "cascade"})
+MAX_PRIORITY: Final = 10**9
+
+TASKS: Final = Collection("tasks", indexes=("state", "created_at", "due_at", "queue", "runner", "spec.parent"))
+"""``queue`` is set while queued, ``runner`` while held; both are null otherwise, and nulls come last downwards."""
+PAGES: Final = Collection("task_updates")
+"""Updates that left the record, in pages; the key is the task and the number of the page."""
 
 
 class StoredTask(TaskRecord):
@@ -47,22 +53,19 @@ class StoredTask(TaskRecord):
         document = self.wire()
         document["state"] = self.state
         document["created_at"] = self.created_at
-        document["phase"] = self.phase
-        document["open"] = self.cascade or not self.terminal
         document["due_at"] = due_at
-        document["rank"] = rank(self)
-        document["target"] = self.spec.box
-        document["parent"] = self.spec.parent
+        attempt = self.live_attempt
+        if attempt is not None:
+            document["runner"] = attempt.runner
+        elif not self.terminal:
+            document["queue"] = queue_key(self)
         return document
 
 
-def rank(task: TaskRecord) -> str:
-    """Sorts as the queue does: higher priority first, then older first."""
-    return f"{10**9 - task.spec.priority:010d}.{task.created_at:017.6f}.{task.id}"
-
-
-def private_fields() -> frozenset[str]:
-    return _PRIVATE
+def queue_key(task: TaskRecord) -> str:
+    """Read downwards it is the order of the queue: higher priority first, then older first."""
+    priority = max(-MAX_PRIORITY, min(MAX_PRIORITY, task.spec.priority))
+    return f"{priority + MAX_PRIORITY:010d}.{10**11 - task.created_at:018.6f}"
 
 
 def digest(spec: TaskSpec) -> str:

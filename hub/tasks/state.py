@@ -122,9 +122,9 @@ def apply_report(task: StoredTask, report: Report, *, sender: str, now: float, r
             error = report.error or SkillFailed("the runner gave no reason").to_info()
             return _ended(task, attempt, "ended", error, "stopped", now, random)
         case "stopped":
-            error = report.error
-            if error is None or error.code == Cancelled.code:  # nobody asked us; so it was the runner's own doing
-                error = AttemptLost(f"{sender} stopped it").to_info()
+            ours = AttemptLost(f"{sender} stopped it").to_info()
+            theirs = report.error  # a bare "cancelled" says nothing: we did not ask for it, or know why
+            error = ours if theirs is None or theirs.code == Cancelled.code else theirs
             return _ended(task, attempt, "ended", error, "stopped", now, random)
 
 
