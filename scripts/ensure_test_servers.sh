@@ -18,6 +18,7 @@ if [ -z "${BOXHUB_TEST_MONGODB_URL:-}" ] && ! command -v mongod >/dev/null 2>&1;
         echo "no MongoDB-protocol server: install mongod, or Go 1.22" >&2
 fi
 
+sh scripts/system_package.sh libatomic.so.1 libatomic1 libatomic || true # the Node inside Playwright links against it
 for browser in chromium chromium-browser google-chrome; do
     if command -v "$browser" >/dev/null 2>&1; then exit 0; fi
 done

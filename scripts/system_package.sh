@@ -1,13 +1,19 @@
 #!/bin/sh
-# Make COMMAND available through the system's package manager; does nothing when it is there already.
-# Ends with 1 and one line that says what to install when that cannot be done.
-# usage: sh scripts/system_package.sh COMMAND PACKAGE
+# Make NEED, a command or a shared library, available through the system's package manager; does nothing when it is
+# there already. Ends with 1 and one line that says what to install when that cannot be done.
+# usage: sh scripts/system_package.sh NEED PACKAGE [PACKAGE_OUTSIDE_DEBIAN]
 set -eu
-command=$1 package=$2
-PATH=$PATH:/usr/sbin:/usr/local/sbin
+need=$1 package=$2
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export PATH
+command -v apt-get >/dev/null 2>&1 || package=${3:-$package}
 
-if command -v "$command" >/dev/null 2>&1; then exit 0; fi
+have() {
+    case $need in
+    lib*.so*) ! command -v ldconfig >/dev/null 2>&1 || ldconfig -p | grep -q "$need" ;;
+    *) command -v "$need" >/dev/null 2>&1 ;;
+    esac
+}
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"
@@ -21,6 +27,7 @@ install_with_apt() {
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package"
 }
 
+if have; then exit 0; fi
 echo "installing the package $package" >&2
 { # their progress is noise; their errors are not
     if command -v apt-get >/dev/null 2>&1; then install_with_apt
@@ -31,6 +38,6 @@ echo "installing the package $package" >&2
     fi
 } >/dev/null || true
 
-if command -v "$command" >/dev/null 2>&1; then exit 0; fi
-echo "boxhub needs $command: install the package $package, or run this once as root or with sudo" >&2
+if have; then exit 0; fi
+echo "boxhub needs $need: install the package $package, or run this once as root or with sudo" >&2
 exit 1

@@ -74,8 +74,10 @@ class ServerProcess:
         return self._process is not None and self._process.poll() is None
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay open, nothing answers."""
-        self._running().send_signal(signal.SIGSTOP)
+        """SIGSTOP: connections stay open, nothing answers. Returns when every thread stands still."""
+        process = self._running()
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         self._running().send_signal(signal.SIGCONT)
