@@ -8,7 +8,6 @@ web=hub/dashboard/web
 node_is_new_enough='process.exit(Number(process.versions.node.split(".")[0]) >= 20 ? 0 : 1)'
 
 if ! { command -v npm && node -e "$node_is_new_enough"; } >/dev/null 2>&1; then
-    sh scripts/system_package.sh libatomic.so.1 libatomic1 libatomic # what that Node links against
     "$venv/bin/pip" install --quiet --require-hashes --no-deps -r requirements-node.lock
     PATH=$PWD/$venv/bin:$PATH
     export PATH
