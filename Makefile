@@ -3,8 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHON
 
-# Packaged daemons live in sbin, which is not on every user's PATH; what is built here comes last.
-export PATH := $(PATH):/usr/local/sbin:/usr/sbin:$(CURDIR)/.cache/bin
+# Packaged daemons live in sbin, which is not on every user's PATH; what was built or installed here comes last.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:$(CURDIR)/.cache/bin:$(CURDIR)/$(BIN)
 
 TREES := $(wildcard schemas context_store box_agent hub examples benchmarks tests scripts)
 WEB := hub/dashboard/web
@@ -27,14 +27,15 @@ demo: setup ## run the main job; PROJECT=dir repairs your own project, DEMO_EXIT
 test: setup .cache/stamps/servers ## the whole test suite, on real servers (ARGS=... goes to pytest)
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(INSTALLED) lint ## format, lint, types, import contracts, fast tests: under a minute
+check: lint ## format, lint, types, import contracts, fast tests: under a minute
 	@$(BIN)/python -m pytest -q tests/unit tests/architecture
 
-lint: $(INSTALLED)
+lint: $(INSTALLED) $(DASHBOARD)
 	@$(BIN)/ruff format --check $(TREES)
 	@$(BIN)/ruff check $(TREES)
 	@$(BIN)/mypy $(TREES)
 	@$(BIN)/lint-imports
+	@$(if $(DASHBOARD),npm run check --prefix $(WEB) --silent)
 
 fmt: $(INSTALLED) ## format the code and mend what the linter can mend
 	@$(BIN)/ruff format $(TREES)
