@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlencode, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
@@ -57,7 +57,7 @@ class Gatekeeper:
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str, str] | None:
         host = headers.get("host", "")
-        if urlsplit(f"//{host}").hostname not in self._hosts:
+        if _split(f"//{host}").hostname not in self._hosts:
             return 421, "wrong_host", f"this hub does not serve {host!r}; see the setting BOXHUB_GATEWAY_HOSTS"
         path = scope["path"]
         if path in _OPEN_PATHS or path.endswith(_CARD):
@@ -81,7 +81,7 @@ class Gatekeeper:
             )
         if scope["type"] == "websocket" or scope["method"] not in _SAFE:
             origin = headers.get("origin", "")
-            if urlsplit(origin).netloc != host:
+            if _split(origin).netloc != host:
                 return 403, "permission_denied", f"origin {origin!r} may not act in this session"
         return None
 
@@ -104,6 +104,14 @@ class Gatekeeper:
         response = RedirectResponse("/" + (f"?{urlencode(rest, doseq=True)}" if rest else ""), status_code=303)
         response.set_cookie(self.cookie, self._session, max_age=_SESSION_S, httponly=True, samesite="strict", path="/")
         return response
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of ``url``; none for one that cannot be split, such as ``[::1`` (which then fits nothing)."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 async def refuse(scope: Scope, receive: Receive, send: Send, status: int, code: str, message: str) -> None:
