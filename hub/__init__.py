@@ -2,6 +2,7 @@
 
 ===============  ==================================================================================
 ``config``       every setting of the hub, one frozen object
+``version``      which version this is
 ``app``          the composition root: ``async with Hub(settings) as hub``; ``python -m hub.app``
 ``services/``    what the hub does for others, free of any transport: one file per family
 ``bus_adapter``  serves the services as skills of ``_hub`` on the bus
@@ -16,5 +17,3 @@
 ``local/``       ``boxhub up``: nats-server, hub and node on one machine, supervised
 ===============  ==================================================================================
 """
-
-__version__ = "0.1.0"

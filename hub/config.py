@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from hub.tasks.settings import TaskSettings
 from schemas.errors import InvalidInput
 from schemas.ids import check_name
 from schemas.subjects import DEFAULT_TENANT
@@ -33,7 +34,7 @@ class Limits(BaseModel):
     value_bytes: int = Field(default=1 * MIB, gt=0)  # one key-value, as JSON
     key_length: int = Field(default=512, gt=0)
     metadata_bytes: int = Field(default=64 * KIB, gt=0)
-    list_items: int = Field(default=1000, gt=0)  # of one answer
+    list_items: int = Field(default=10_000, gt=0)  # of one answer
     turns_per_append: int = Field(default=200, gt=0)
     turn_bytes: int = Field(default=1 * MIB, gt=0)
     branches_per_fork: int = Field(default=256, gt=0)
@@ -70,12 +71,14 @@ class HubSettings(BaseSettings):
     limits: Limits = Limits()
     heartbeat_s: float = Field(default=2.0, gt=0)
     silent_s: float = Field(default=15.0, gt=0)  # a box or node that says nothing for so long is gone
-    task_lease_s: float = Field(default=15.0, gt=0)
+    tasks: TaskSettings = TaskSettings()
     leader_ttl_s: float = Field(default=15.0, ge=0.2)
     connect_timeout_s: float = Field(default=30.0, gt=0)  # for the bus and the store, at the start
     store_timeout_s: float = Field(default=10.0, gt=0)
     shutdown_s: float = Field(default=10.0, gt=0)  # for everything that ends in order
 
+    ready_fd: int | None = None
+    """Where to write one JSON line when ready, and one for the first node that is there; the supervisor reads it."""
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -115,6 +118,15 @@ class HubSettings(BaseSettings):
             values["blobs_dir"] = Path(values.get("blobs_dir") or home / "blobs").expanduser().absolute()
             values["hub_id"] = values.get("hub_id") or f"hub-{secrets.token_hex(6)}"
         return values
+
+    @property
+    def tenant(self) -> str:
+        """The tenant of who names none."""
+        return self.tenants[0]
+
+    @property
+    def max_body_bytes(self) -> int:
+        return self.limits.body_bytes
 
     @property
     def sqlite_path(self) -> Path | None:
