@@ -34,9 +34,7 @@ class TaskMachine(RuleBasedStateMachine):
     def submit(self, attempts: int, timeouts: Timeouts) -> None:
         self.now = 1_000_000.0
         self.random = random.Random(1).random
-        spec = TaskSpec(
-            id="t1", box="worker", skill="work", retry=Retry(max_attempts=attempts), timeouts=timeouts
-        )
+        spec = TaskSpec(id="t1", box="worker", skill="work", retry=Retry(max_attempts=attempts), timeouts=timeouts)
         self.task = state.submit(spec, tenant="default", submitter="me", digest=digest(spec), now=self.now)
         self.issued: list[tuple[int, str]] = []  # (fencing number, runner)
         self.sent: list[tuple[Report, str]] = []
@@ -61,9 +59,7 @@ class TaskMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.task.phase == "queued" and self.task.cancel is None)
     @rule(runner=st.sampled_from(["r1", "r2"]))
     def assign(self, runner: str) -> None:
-        self.change(
-            state.assign(self.task, runner=runner, instance="i", box="", lease_s=LEASE_S, now=self.now)
-        )
+        self.change(state.assign(self.task, runner=runner, instance="i", box="", lease_s=LEASE_S, now=self.now))
         number = self.task.attempts[-1].number
         assert number == len(self.issued) + 1, "fencing numbers have no holes and are given once"
         self.issued.append((number, runner))
@@ -141,9 +137,7 @@ class TaskMachine(RuleBasedStateMachine):
         number, runner = data.draw(st.sampled_from(self.issued))
         live = self.task.live_attempt
         try:
-            after = state.renew(
-                self.task, number, runner=runner, instance="i", lease_s=LEASE_S, now=self.now
-            )
+            after = state.renew(self.task, number, runner=runner, instance="i", lease_s=LEASE_S, now=self.now)
         except (StaleAttempt, TerminalState):
             assert live is None or live.number != number
             return

@@ -1,0 +1,58 @@
+"""What is asked of a node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from schemas.box import ISOLATION_ORDER, BoxDefinition, Branching, Isolation, SpawnRequest
+from schemas.task import TaskSpec
+
+BRANCHING_ORDER: tuple[Branching, ...] = ("replay", "fs", "live")
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Minimums; empty means any. ``attempt``: the box is made for one attempt of a task, which takes a slot too."""
+
+    what: str  # for messages: 'box "ocr-7"'
+    isolation: Isolation = "none"
+    branching: Branching = "replay"
+    driver: str = ""
+    node: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    fingerprint: str = ""
+    cpus: float | None = None
+    memory_bytes: int | None = None
+    attempt: bool = False
+
+    @classmethod
+    def of_spawn(cls, request: SpawnRequest) -> Self:
+        definition = request.definition
+        return cls(
+            what=f"box {request.id or definition.name!r}",
+            isolation=stronger(request.isolation, definition.policy.min_isolation),
+            branching="fs" if request.branch else "replay",
+            driver=request.driver,
+            node=request.node,
+            fingerprint=definition.fingerprint,
+            cpus=definition.resources.cpus,
+            memory_bytes=definition.resources.memory_bytes,
+        )
+
+    @classmethod
+    def of_task(cls, spec: TaskSpec, definition: BoxDefinition) -> Self:
+        return cls(
+            what=f"task {spec.id!r}",
+            isolation=stronger(spec.isolation, definition.policy.min_isolation),
+            branching="fs" if spec.branch else "replay",
+            fingerprint=definition.fingerprint,
+            cpus=definition.resources.cpus,
+            memory_bytes=definition.resources.memory_bytes,
+            attempt=True,
+        )
+
+
+def stronger(a: Isolation, b: Isolation) -> Isolation:
+    return max(a, b, key=ISOLATION_ORDER.index)
