@@ -23,7 +23,9 @@ NEVER: Final = 1e18
 
 MAX_PRIORITY: Final = 10**9
 
-TASKS: Final = Collection(XX)
+TASKS: Final = Collection(
+    "tasks", indexes=("state", "created_at", "due_at", "queue", "runner", "spec.parent", "spec.box")
+)
 """``queue`` is set while queued, ``runner`` while held; both are null otherwise, and nulls come last downwards."""
 PAGES: Final = Collection("task_updates")
 """Updates that left the record, in pages; the key is the task and the number of the page."""
