@@ -1,0 +1,1 @@
+"""Adapters of the record port: `sqlite` (embedded) and `mongodb`."""

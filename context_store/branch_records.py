@@ -1,0 +1,79 @@
+"""A branch as it is stored: its fields, and two more that make its commit safe (see `commits`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import BaseModel
+
+from context_store.backend import Collection, Document, Record
+from context_store.documents import encode
+from schemas.branch import Branch
+from schemas.errors import PayloadTooLarge, RevisionConflict, TerminalState
+
+BRANCHES: Final = Collection("branches", indexes=("workspace", "state", "parent", "group"))
+MAX_BRANCH_BYTES: Final = 64 * 1024
+
+
+class Mark(BaseModel):
+    """Left in a parent by the pointer switch of a commit: which branch, and what it did."""
+
+    branch: str
+    tree: str
+    before: str
+    fast_forward: bool
+    at: float
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A branch record. ``seal``: token of the commit that is under way; ``mark``: the last commit into this branch."""
+
+    branch: Branch
+    revision: int
+    seal: str
+    mark: Mark | None
+
+
+def load(record: Record) -> Stored:
+    doc = record.doc
+    mark = doc.get("mark")
+    return Stored(
+        Branch.model_validate(doc), record.revision, doc.get("seal", ""), Mark.model_validate(mark) if mark else None
+    )
+
+
+def to_doc(branch: Branch, *, seal: str = "", mark: Mark | None = None) -> Document:
+    """The document, defaults included, since they are searched for. Raises `PayloadTooLarge`."""
+    doc = branch.model_dump(mode="json")
+    if seal:
+        doc["seal"] = seal
+    if mark is not None:
+        doc["mark"] = mark.model_dump()
+    size = len(encode(doc))
+    if size > MAX_BRANCH_BYTES:
+        raise PayloadTooLarge(
+            f"branch {branch.id!r}: {size} bytes, {MAX_BRANCH_BYTES} are allowed; its metadata is too large",
+            size_bytes=size,
+            limit_bytes=MAX_BRANCH_BYTES,
+        )
+    return doc
+
+
+def ended(branch: Branch) -> TerminalState:
+    return TerminalState(
+        f"branch {branch.id!r} is {branch.state}; ended branches never change. Fork from its parent instead",
+        branch=branch.id,
+        state=branch.state,
+        committed_tree=branch.committed_tree,
+    )
+
+
+def conflict_of_heads(branch: Branch, expected: str) -> RevisionConflict:
+    return RevisionConflict(
+        f"branch {branch.id!r} has moved: its head is {branch.head[:12]}, not {expected[:12]}",
+        branch=branch.id,
+        expected=expected,
+        actual=branch.head,
+    )

@@ -1,0 +1,205 @@
+"""Branches: fork, advance, diff, discard. How one is committed is in `commits`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+
+from context_store.backend import Record, Records
+from context_store.branch_records import conflict_of_heads, ended, load, to_doc
+from context_store.commits import Commits, Validator
+from context_store.trees import FileEdit, Resolver, Trees
+from schemas.branch import Branch, BranchState, CommitResult, OnConflict
+from schemas.errors import BlobNotFound, InvalidInput, RevisionConflict, TerminalState
+from schemas.ids import new_id
+from schemas.model import timestamp
+from schemas.tree import Change, check_hash
+
+MAX_FORK: Final = 1000
+MAX_DIFF_TEXT_BYTES: Final = 1024 * 1024
+
+
+class Branches:
+    """The branches of one tenant. A branch is one record under 64 KiB; its files are a tree, shared with its parent."""
+
+    def __init__(self, records: Records, trees: Trees) -> None:
+        self._records = records
+        self._trees = trees
+        self._commits = Commits(records, trees)
+
+    async def get(self, id: str) -> Branch:
+        """The branch as it is. Raises `BranchNotFound`. Finishes a commit that was cut off after its switch."""
+        return (await self._commits.settled(id)).branch
+
+    async def fork(
+        self,
+        parent: str,
+        names: Sequence[str] = ("",),
+        *,
+        files: Mapping[str, FileEdit] | None = None,
+        group: str = "",
+        owner: str = "",
+        conversation: str | None = None,
+        base_turn: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> list[Branch]:
+        """One new branch per name, all from the parent's present head, with ``files`` put in (see `Trees.put_files`).
+
+        O(1) in the size of the tree. Conversation and turn are the parent's unless given. Raises `TerminalState`
+        if the parent has ended, `InvalidInput` for no or more than 1,000 names.
+        """
+        if not 1 <= len(names) <= MAX_FORK:
+            raise InvalidInput(f"{len(names)} names: fork 1 to {MAX_FORK} branches at once")
+        source = await self.get(parent)
+        if source.state != "open":
+            raise ended(source)
+        head = await self._trees.put_files(source.head, files or {})
+        now = timestamp()
+        branches = [
+            Branch(
+                id=new_id("branch"),
+                workspace=source.workspace,
+                name=name,
+                parent=source.id,
+                base=source.head,
+                head=head,
+                conversation=source.conversation if conversation is None else conversation,
+                base_turn=source.base_turn if base_turn is None else base_turn,
+                owner=owner,
+                group=group,
+                created_at=now,
+                metadata=dict(metadata or {}),
+            )
+            for name in names
+        ]
+        docs = [to_doc(branch) for branch in branches]  # all are checked before the first is stored
+        if len(branches) == 1:
+            await self._records.insert(branches[0].id, docs[0])
+            return branches
+        async with asyncio.TaskGroup() as group_of_inserts:
+            for branch, doc in zip(branches, docs, strict=True):
+                group_of_inserts.create_task(self._records.insert(branch.id, doc))
+        return branches
+
+    async def create_root(self, branch: Branch) -> Branch:
+        """Store the first branch of a workspace. Raises `BlobNotFound` if its tree is not stored."""
+        await self._check_tree(branch.head)
+        await self._records.insert(branch.id, to_doc(branch))
+        return branch
+
+    async def advance(self, id: str, head: str, expected: str) -> Branch:
+        """Move the head from ``expected`` to ``head``, a stored tree. Doing it again changes nothing.
+
+        Raises `RevisionConflict` (``details``: the heads expected and found), `TerminalState`, `BlobNotFound`.
+        """
+        await self._check_tree(head)
+        while True:
+            stored = await self._commits.writable(id)
+            branch = stored.branch
+            if branch.state != "open":
+                raise ended(branch)
+            if branch.head == head:
+                return branch
+            if branch.head != expected:
+                raise conflict_of_heads(branch, expected)
+            moved = branch.model_copy(update={"head": head})
+            try:
+                await self._commits.replace(stored, moved)
+            except RevisionConflict:
+                continue  # read again: the heads decide, not the revision
+            return moved
+
+    async def write_files(self, id: str, files: Mapping[str, FileEdit]) -> Branch:
+        """Put files into the head (see `Trees.put_files`), on top of whatever others advanced it to meanwhile."""
+        while True:
+            branch = await self.get(id)
+            head = await self._trees.put_files(branch.head, files)
+            try:
+                return await self.advance(id, head, branch.head)
+            except RevisionConflict:
+                continue
+
+    async def diff(self, id: str) -> list[Change]:
+        """What the branch changed since its base, sorted by path."""
+        branch = await self.get(id)
+        return await self._trees.diff(branch.base, branch.head)
+
+    async def diff_text(self, id: str) -> list[tuple[Change, str]]:
+        """`diff` with a unified diff for each path; after 1 MiB of text the rest says that it was left out."""
+        shown: list[tuple[Change, str]] = []
+        left = MAX_DIFF_TEXT_BYTES
+        for change in await self.diff(id):
+            text = await self._trees.change_text(change) if left > 0 else f"{change.path}: left out, see the file\n"
+            left -= len(text)
+            shown.append((change, text))
+        return shown
+
+    async def commit(
+        self, id: str, *, on_conflict: OnConflict | Resolver = "fail", validate: Validator | None = None
+    ) -> CommitResult:
+        """Merge the branch into its parent; see `Commits.run`."""
+        return await self._commits.run(id, on_conflict, validate)
+
+    async def discard(self, id: str, state: Literal["discarded", "superseded"] = "discarded") -> Branch:
+        """End the branch without effect on its parent; doing it again is fine. Raises `TerminalState`."""
+        if state not in ("discarded", "superseded"):
+            raise InvalidInput(f"state {state!r}: use 'discarded' or 'superseded'")
+        while True:
+            stored = await self._commits.writable(id)
+            branch = stored.branch
+            if not branch.parent:
+                raise InvalidInput(f"branch {id!r} is the root of its workspace and cannot be discarded", branch=id)
+            if branch.state == state:
+                return branch
+            if branch.state != "open":
+                raise ended(branch)
+            gone = branch.model_copy(update={"state": state, "ended_at": timestamp()})
+            try:
+                await self._commits.replace(stored, gone)
+            except RevisionConflict:
+                continue
+            return gone
+
+    async def supersede(self, group: str, winner: str) -> list[Branch]:
+        """End the open branches of a race but the winner; returns those ended now."""
+        beaten: list[Branch] = []
+        for branch in await self.list(group=group, state="open", limit=MAX_FORK):
+            if branch.id == winner:
+                continue
+            try:
+                beaten.append(await self.discard(branch.id, "superseded"))
+            except TerminalState:
+                pass  # it ended by itself meanwhile
+        return beaten
+
+    async def list(
+        self,
+        *,
+        workspace: str | None = None,
+        state: BranchState | None = None,
+        parent: str | None = None,
+        group: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> list[Branch]:
+        """Up to ``limit`` branches in the order they were created; page with ``after``, the last id."""
+        wanted = {"workspace": workspace, "state": state, "parent": parent, "group": group}
+        where = {name: value for name, value in wanted.items() if value is not None}
+        found: list[Branch] = []
+        while len(found) < limit:
+            page = await self._records.find(where, after=after, limit=limit)
+            settled = [await self._settle(record) for record in page]
+            found += [b for b in settled if state is None or b.state == state]
+            if len(page) < limit:
+                break
+            after = page[-1].key
+        return found[:limit]
+
+    async def _settle(self, record: Record) -> Branch:
+        stored = load(record)
+        return stored.branch if not stored.seal else (await self._commits.settled(stored.branch.id)).branch
+
+    async def _check_tree(self, tree: str) -> None:
+        if await self._trees.blobs.missing([check_hash(tree)]):
+            raise BlobNotFound(f"no tree {tree}; store its blobs before pointing a branch at it", hash=tree)

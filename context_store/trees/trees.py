@@ -1,0 +1,234 @@
+"""`Trees`: read and write tree objects, walk, edit by path, read a file."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Final
+
+from context_store.blobs.port import Blobs
+from context_store.trees.diff import TreeDiff
+from context_store.trees.merge import Resolver, TreeMerge
+from context_store.trees.text import unified_diff
+from schemas.branch import OnConflict
+from schemas.errors import InvalidInput, NotFound
+from schemas.tree import EMPTY_TREE, Change, TreeEntry, TreeStat, blob_hash, decode_tree, encode_tree, split_path
+
+Entries = dict[str, TreeEntry]
+FileEdit = bytes | tuple[bytes, int] | TreeEntry | None
+"""What becomes of a path: bytes (the mode stays, or is 0o644), bytes and mode, a stored entry, or ``None``: deleted."""
+
+_REMEMBERED: Final = 2048
+
+
+class _Spine:
+    """One directory that edits pass through."""
+
+    __slots__ = ("dirs", "edits")
+
+    def __init__(self) -> None:
+        self.dirs: dict[str, _Spine] = {}
+        self.edits: dict[str, FileEdit] = {}
+
+
+class Trees:
+    """Trees of one tenant. Tree objects are immutable, so the last 2,048 read or written are remembered."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self.blobs = blobs
+        self._known: OrderedDict[str, Entries] = OrderedDict()
+
+    # --- whole tree objects ---------------------------------------------------------------------------------------
+
+    async def read(self, tree: str) -> Entries:
+        """The entries of one directory; a copy. Raises `BlobNotFound`, `IntegrityError`."""
+        return dict((await self.read_many([tree]))[tree])
+
+    async def read_many(self, trees: Iterable[str]) -> dict[str, Entries]:
+        """Hash → entries, with one trip to the blobs for all that are not remembered. Not to be modified."""
+        found: dict[str, Entries] = {}
+        unknown: list[str] = []
+        for tree in dict.fromkeys(trees):
+            if (entries := self._known.get(tree)) is not None:
+                self._known.move_to_end(tree)
+                found[tree] = entries
+            else:
+                unknown.append(tree)
+        if unknown:
+            for tree, data in zip(unknown, await self.blobs.get_many(unknown), strict=True):
+                found[tree] = decode_tree(data)
+                self._remember(tree, found[tree])
+        return found
+
+    async def write(self, entries: Entries) -> str:
+        """Store one directory and return its hash. Raises `InvalidInput` for a name or hash that cannot be one."""
+        return (await self.write_many([entries]))[0]
+
+    async def write_many(self, directories: list[Entries]) -> list[str]:
+        """Like `write` for each, in one trip."""
+        hashes = await self.blobs.put_many([encode_tree(entries) for entries in directories])
+        for tree, entries in zip(hashes, directories, strict=True):
+            self._remember(tree, dict(sorted(entries.items())))
+        return hashes
+
+    # --- by path -----------------------------------------------------------------------------------------------------
+
+    async def entry(self, tree: str, path: str) -> TreeEntry | None:
+        """What is at ``path``, ``None`` if nothing. O(depth)."""
+        names = split_path(path)
+        for position, name in enumerate(names):
+            found = (await self.read_many([tree]))[tree].get(name)
+            if found is None or position == len(names) - 1:
+                return found
+            if found.kind != "dir":
+                return None
+            tree = found.hash
+        return None
+
+    async def read_file(self, tree: str, path: str) -> bytes:
+        """The bytes of a file, or the target of a symlink. Raises `NotFound`, `InvalidInput` for a directory."""
+        found = await self.entry(tree, path)
+        if found is None:
+            raise NotFound(f"no {path!r} in tree {tree[:12]}", path=path, tree=tree)
+        if found.kind == "dir":
+            raise InvalidInput(f"{path!r} is a directory", path=path, tree=tree)
+        return await self.blobs.get(found.hash)
+
+    async def walk(self, tree: str, *, dirs: bool = False) -> AsyncIterator[tuple[str, TreeEntry]]:
+        """``(path, entry)`` of everything below, names in order, a directory before what is in it.
+
+        Reads while it goes; directories themselves are given only with ``dirs``.
+        """
+        stack = [("", iter(sorted((await self.read_many([tree]))[tree].items())))]
+        while stack:
+            prefix, entries = stack[-1]
+            name, found = next(entries, (None, None))
+            if name is None or found is None:
+                stack.pop()
+                continue
+            if found.kind != "dir" or dirs:
+                yield prefix + name, found
+            if found.kind == "dir":
+                below = (await self.read_many([found.hash]))[found.hash]
+                stack.append((f"{prefix}{name}/", iter(sorted(below.items()))))
+
+    async def stat(self, tree: str, *, limit: int = 1000) -> TreeStat:
+        """Files, bytes and the first ``limit`` paths. O(files)."""
+        files = size = 0
+        paths: list[str] = []
+        async for path, found in self.walk(tree):
+            files += 1
+            size += found.size
+            if len(paths) < limit:
+                paths.append(path)
+        return TreeStat(files=files, bytes=size, paths=paths)
+
+    async def put_files(self, base: str, files: Mapping[str, FileEdit]) -> str:
+        """``base`` with ``files`` put in: the new tree. Reads and writes only the directories on the way.
+
+        A file replaces a directory in its place and the other way round; directories are made as needed, and
+        go when the last thing in them is deleted. Deletions come first, so ``{"d": None, "d/x": b""}`` leaves
+        only ``x`` in ``d``; deleting what is not there is fine. A mode is reduced to
+        0o755 or 0o644. Raises `InvalidInput` for a bad path, or for one path above another.
+        """
+        root = _spine(files)
+        contents = {id(e): e[0] if isinstance(e, tuple) else e for e in files.values() if isinstance(e, (bytes, tuple))}
+        hashes = await self.blobs.put_many(list(contents.values())) if contents else []
+        written: dict[str, Entries] = {}
+        before = TreeEntry(kind="dir", hash=base)
+        after = await self._edited(before, root, dict(zip(contents, hashes, strict=True)), written)
+        await self.write_many(list(written.values()))
+        return after.hash if after is not None else EMPTY_TREE
+
+    async def _edited(
+        self, before: TreeEntry | None, spine: _Spine, stored: dict[int, str], written: dict[str, Entries]
+    ) -> TreeEntry | None:
+        """The directory after the edits below it, ``None`` when nothing is left in it; new ones go to ``written``."""
+        was_dir = before is not None and before.kind == "dir"
+        old = (await self.read_many([before.hash]))[before.hash] if before is not None and was_dir else {}
+        new = dict(old)
+        for name in [name for name, edit in spine.edits.items() if edit is None]:
+            new.pop(name, None)
+        for name, below in spine.dirs.items():
+            _set(new, name, await self._edited(new.get(name), below, stored, written))
+        for name, edit in spine.edits.items():
+            if edit is not None:
+                new[name] = _entry(old.get(name), edit, stored)
+        if new == old:
+            return before
+        if not new:
+            return None
+        entry = directory_entry(new)
+        written[entry.hash] = new
+        return entry
+
+    # --- two and three trees ---------------------------------------------------------------------------------------
+
+    async def diff(self, before: str, after: str) -> list[Change]:
+        """The paths that differ, sorted. Reads only sub-trees that differ."""
+        return await TreeDiff(self).run(before, after)
+
+    async def merge(self, base: str, ours: str, theirs: str, *, on_conflict: OnConflict | Resolver = "fail") -> str:
+        """Both sides' changes since ``base``, as one tree. Raises `MergeConflict`; see `trees.merge` for the rules."""
+        return await TreeMerge(self, on_conflict).run(base, ours, theirs)
+
+    async def change_text(self, change: Change, *, max_bytes: int = 256 * 1024) -> str:
+        """A unified diff of one change; one line instead when it is binary or larger than ``max_bytes``."""
+        sides: list[bytes | None] = []
+        for side in (change.before, change.after):
+            if side is None or side.kind == "dir":
+                sides.append(None)
+            elif side.size > max_bytes:
+                return f"{change.path}: {side.size} bytes, too large to show\n"
+            else:
+                sides.append(await self.blobs.get(side.hash))
+        return unified_diff(change.path, sides[0], sides[1])
+
+    def _remember(self, tree: str, entries: Entries) -> None:
+        self._known[tree] = entries
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+
+
+def directory_entry(entries: Entries) -> TreeEntry:
+    """The entry that stands for a directory: ``size`` counts the files below."""
+    files = sum(e.size if e.kind == "dir" else 1 for e in entries.values())
+    return TreeEntry(kind="dir", hash=blob_hash(encode_tree(entries)), size=files, mode=0o755)
+
+
+def _set(entries: Entries, name: str, found: TreeEntry | None) -> None:
+    if found is None:
+        entries.pop(name, None)
+    else:
+        entries[name] = found
+
+
+def _entry(before: TreeEntry | None, edit: bytes | tuple[bytes, int] | TreeEntry, stored: dict[int, str]) -> TreeEntry:
+    if isinstance(edit, TreeEntry):
+        return edit
+    if isinstance(edit, tuple):
+        data, mode = edit
+        mode = 0o755 if mode & 0o111 else 0o644
+    else:
+        data = edit
+        mode = before.mode if before is not None and before.kind == "file" else 0o644
+    return TreeEntry(kind="file", hash=stored[id(edit)], size=len(data), mode=mode)
+
+
+def _spine(files: Mapping[str, FileEdit]) -> _Spine:
+    root = _Spine()
+    for path, edit in files.items():
+        *above, name = split_path(path)
+        current = root
+        for step in above:
+            current = current.dirs.setdefault(step, _Spine())
+        current.edits[name] = edit
+    _check_clash(root, "")
+    return root
+
+
+def _check_clash(spine: _Spine, prefix: str) -> None:
+    for name, below in spine.dirs.items():
+        if spine.edits.get(name) is not None:
+            raise InvalidInput(f"{prefix + name!r} is put as a file and has files below it in the same edit")
+        _check_clash(below, f"{prefix}{name}/")
