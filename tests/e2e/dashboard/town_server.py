@@ -1,0 +1,204 @@
+"""Serves the page over a `Town`: the real feed and socket, and the REST answers the page asks for.
+
+python -m tests.e2e.dashboard.town_server --nats nats://127.0.0.1:4222 --boxes 1000 --rate 1000
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import nats
+import uvicorn
+from fastapi import FastAPI, HTTPException
+from nats.aio.client import Client
+
+from hub.dashboard import mount_dashboard
+from schemas import envelope, subjects
+from schemas.tree import Change
+from tests.e2e.dashboard.town import Town
+
+EVENTS = ("repair.candidate", "repair.requested", "repair.verdict", "tests.finished")
+DIFF = """\
+--- a/{file}
++++ b/{file}
+@@ -{line},5 +{line},5 @@ def overlaps(a: Interval, b: Interval) -> bool:
+     \"\"\"True when the closed intervals share at least one point.\"\"\"
+     if a.start > b.start:
+         a, b = b, a
+-    return b.start < a.end
++    return b.start <= a.end
+"""
+
+
+def town_app(town: Town) -> FastAPI:
+    """The page, its feed and its REST questions."""
+    app = FastAPI()
+
+    @app.get("/api/v1/boxes")
+    async def boxes() -> Any:
+        return await town.boxes()
+
+    @app.get("/api/v1/boxes/{id}")
+    async def box(id: str) -> Any:
+        return _found(town.box_records, id)
+
+    @app.get("/api/v1/tasks/{id}")
+    async def task(id: str) -> Any:
+        return _found(town.task_records, id)
+
+    @app.get("/api/v1/tasks/{id}/updates")
+    async def updates(id: str, after: int = 0) -> Any:
+        return await town.task_updates(id, after)
+
+    @app.post("/api/v1/tasks/{id}/cancel")
+    async def cancel(id: str) -> Any:
+        return await town.task_cancel(id)
+
+    @app.get("/api/v1/branches/{id}/diff")
+    async def diff(id: str, content: bool = False) -> Any:
+        branch = await town.branch_get(id)
+        if not branch.metadata:
+            return []
+        file, line = branch.metadata["file"], branch.metadata["line"]
+        added = Change(path="notes/attempt.md", kind="added").model_dump()
+        text = "--- /dev/null\n+++ b/notes/attempt.md\n@@ -0,0 +1,2 @@\n+# Why\n+The docstring says closed.\n"
+        changed = Change(path=file, kind="modified").model_dump()
+        return [{**changed, "text": DIFF.format(file=file, line=line)}, {**added, "text": text}]
+
+    @app.post("/api/v1/branches/{id}/{verb}")
+    async def end(id: str, verb: str) -> Any:
+        branch = await town.branch_get(id)
+        branch.state = "committed" if verb == "commit" else "discarded"
+        branch.ended_at = asyncio.get_running_loop().time()
+        return {"branch": id, "target": branch.parent, "tree": branch.head, "fast_forward": True, "changes": []}
+
+    @app.get("/api/v1/conversations")
+    async def conversations() -> Any:
+        return list(town.conversation_records.values())
+
+    @app.get("/api/v1/conversations/{id}/turns")
+    async def turns(id: str) -> Any:
+        return _found(town.turns, id)
+
+    @app.get("/api/v1/deadletters")
+    async def deadletters() -> Any:
+        return list(town.dead.values())
+
+    @app.post("/api/v1/deadletters/{sequence}/redrive")
+    async def redrive(sequence: int) -> Any:
+        _found(town.dead, sequence)
+        del town.dead[sequence]
+        return {"redriven": sequence}
+
+    mount_dashboard(app, town)
+    return app
+
+
+def _found(records: Mapping[Any, Any], id: Any) -> Any:
+    if id not in records:
+        raise HTTPException(404, {"error": {"code": "not_found", "message": f"no {id!r}"}})
+    return records[id]
+
+
+class Traffic:
+    """Publishes real envelopes on the real bus at a steady rate, in bursts of 10 ms."""
+
+    def __init__(self, client: Client, town: Town, rate: int) -> None:
+        self._client, self._town, self._rate = client, town, rate
+        self._random = random.Random(1)
+        self._last_id = ""
+        self.sent = 0
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        started, base = loop.time(), self.sent
+        while True:
+            due = int((loop.time() - started) * self._rate) - (self.sent - base)
+            for _ in range(max(0, due)):
+                await self.publish()
+            await asyncio.sleep(0.01)
+
+    async def publish(self) -> None:
+        people = ("planner", "coder-1", "coder-2", "coder-3", "reviewer")
+        me = self._random.choice(people)
+        kind = self._random.choices(("inbox", "event", "call", "signal", "report"), (25, 25, 30, 10, 10))[0]
+        data: Any = {
+            "candidate": self._random.randint(1, 300),
+            "file": "intervals.py",
+            "score": round(self._random.random(), 3),
+        }
+        to = self._random.choice(people)
+        match kind:
+            case "inbox":
+                subject = subjects.inbox("default", to, me)
+            case "event":
+                subject = subjects.event("default", me, self._random.choice(EVENTS))
+            case "call":
+                subject, data = subjects.call("default", to, me, "propose"), {"args": [data], "kwargs": {}}
+            case "signal":
+                subject = subjects.signal("default", me, "progress.tests")
+            case _:
+                task = self._random.choice(list(self._town.task_records) or ["task-0"])
+                subject = subjects.report("default", "_node-anvil", task)
+                data = {"task": task, "attempt": 1, "sequence": 2, "kind": "progress", "data": data}
+        made = envelope.make(f"boxhub.{kind}", subjects.source("default", me), data, causationid=self._last_id or None)
+        self._last_id = made.id
+        await self._client.publish(subject, envelope.encode(made))
+        self.sent += 1
+
+
+@asynccontextmanager
+async def town_server(town: Town, *, rate: int = 0, port: int = 0, live: bool = True) -> AsyncIterator[str]:
+    """The page's URL, while it is served; ``rate`` messages pass on the bus each second."""
+    config = uvicorn.Config(town_app(town), "127.0.0.1", port, log_level="warning", ws_per_message_deflate=False)
+    server = uvicorn.Server(config)
+    client = await nats.connect(town.nats_url)
+    started = asyncio.Event()
+    serve, startup = server.serve, server.startup
+
+    async def startup_and_say(sockets: Any = None) -> None:
+        await startup(sockets)
+        started.set()
+
+    server.startup = startup_and_say  # type: ignore[method-assign]
+    try:
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(serve())
+            background = [group.create_task(town.live())] if live else []
+            if rate:
+                background.append(group.create_task(Traffic(client, town, rate).run()))
+            await started.wait()
+            bound = server.servers[0].sockets[0].getsockname()[1]
+            try:
+                yield f"http://127.0.0.1:{bound}"
+            finally:
+                for task in background:
+                    task.cancel()
+                server.force_exit = server.should_exit = True
+                await serving
+    finally:
+        await client.close()
+
+
+async def _main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--nats", required=True)
+    parser.add_argument("--boxes", type=int, default=1000)
+    parser.add_argument("--rate", type=int, default=0)
+    parser.add_argument("--port", type=int, default=8799)
+    parser.add_argument("--past", type=float, default=90)
+    arguments = parser.parse_args()
+    town = Town(arguments.nats, boxes_wanted=arguments.boxes)
+    town.settle(arguments.past)
+    async with town_server(town, rate=arguments.rate, port=arguments.port) as url:
+        print(url, flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())
