@@ -1,0 +1,104 @@
+"""A tree as a directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+from box_agent.files.cache import BlobCache
+from box_agent.files.limits import Count, TreeLimits
+from box_agent.files.manifest import Manifest, stamp
+from schemas.errors import IntegrityError
+from schemas.tree import TreeEntry, decode_tree
+
+Fetch = Callable[[list[str]], Awaitable[dict[str, bytes]]]
+"""Gets blobs from where they all are: hashes → bytes of each. Raises `BlobNotFound` for one that is nowhere."""
+
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Materialiser:
+    """Writes trees into directories, from the cache and, for what is not there, through ``fetch``.
+
+    Every directory is new and every file is created with ``O_EXCL``, and names were checked when the tree was decoded,
+    so no entry of a tree can make a write land outside. A tree costs one fetch for each level of directories and one
+    for all missing files, however many there are.
+    """
+
+    def __init__(self, cache: BlobCache, fetch: Fetch, limits: TreeLimits | None = None) -> None:
+        self._cache = cache
+        self._fetch = fetch
+        self._limits = limits or TreeLimits()
+
+    async def write(self, tree: str, directory: Path) -> Manifest:
+        """Makes ``directory`` (which must not exist, or be empty) hold exactly ``tree``.
+
+        Raises `IntegrityError` for bytes that are not what their hash says and `PayloadTooLarge` at a limit; what was
+        written until then is the caller's to remove.
+        """
+        plan = await self._plan(tree)
+        await self._have([e.hash for _, e in plan if e.kind != "dir"])
+        return self._lay_out(tree, plan, directory)
+
+    async def _plan(self, tree: str) -> list[tuple[str, TreeEntry]]:
+        """Every entry with its path, parents before children."""
+        count = Count(self._limits, f"tree {tree[:12]}")
+        plan: list[tuple[str, TreeEntry]] = []
+        level: list[tuple[str, str]] = [("", tree)]
+        depth = 0
+        while level:
+            count.enter(depth)
+            await self._have([digest for _, digest in level])
+            below: list[tuple[str, str]] = []
+            for folder, digest in level:
+                for name, entry in decode_tree(self._read(digest)).items():
+                    path = f"{folder}/{name}" if folder else name
+                    count.add(entry.size if entry.kind == "file" else 0)
+                    plan.append((path, entry))
+                    if entry.kind == "dir":
+                        below.append((path, entry.hash))
+            level = below
+            depth += 1
+        return plan
+
+    async def _have(self, digests: list[str]) -> None:
+        missing = [d for d in dict.fromkeys(digests) if not self._cache.has(d)]
+        if missing:
+            for digest, data in (await self._fetch(missing)).items():
+                self._cache.put(data, expected=digest)
+
+    def _lay_out(self, tree: str, plan: list[tuple[str, TreeEntry]], directory: Path) -> Manifest:
+        directory.mkdir(parents=True, exist_ok=True)
+        manifest = Manifest(tree)
+        for path, entry in plan:
+            target = os.path.join(directory, path)  # noqa: PTH118 - plain strings: this is the hot path of a spawn
+            if entry.kind == "dir":
+                os.mkdir(target, 0o755)  # noqa: PTH102
+                continue
+            data = self._read(entry.hash)
+            if entry.kind == "symlink":
+                os.symlink(os.fsdecode(data), target)  # noqa: PTH211
+                status = os.lstat(target)
+            else:
+                status = _write(target, data, entry.mode)
+            manifest.known[path] = (stamp(status), entry)
+        return manifest
+
+    def _read(self, digest: str) -> bytes:
+        data = self._cache.get(digest)
+        if data is None:
+            raise IntegrityError(f"blob {digest} is damaged or was pruned while it was needed", blob=digest)
+        return data
+
+
+def _write(target: str, data: bytes, mode: int) -> os.stat_result:
+    fd = os.open(target, _NEW, 0o755 if mode & 0o111 else 0o644)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
