@@ -120,6 +120,7 @@ class LiveBox(Model):
     skills: list[SkillSpec] = Field(default_factory=list)
     description: str = ""
     calls: int = 0  # running now
+    max_attempts: int = 0  # task attempts it takes at once; 0: it does not say
     started_at: float = 0.0
     heartbeat_at: float = 0.0
     pid: int = 0
