@@ -1,0 +1,190 @@
+"""A durable subscription: consumer, pull loop, admission and lanes put together. Inbox and events are built on it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from box_agent.bus import consumers
+from box_agent.bus.admission import Admission
+from box_agent.bus.consumers import ConsumerSpec, Start
+from box_agent.bus.dead_letters import Burial, for_another
+from box_agent.bus.lanes import Lanes
+from box_agent.bus.pull import Delivered, Pull
+from box_agent.bus.scope import Scope
+from schemas.errors import BoxhubError, InvalidInput
+from schemas.ids import new_id
+
+if TYPE_CHECKING:
+    from box_agent.bus.connection import Connection
+    from box_agent.bus.received import Stored
+    from box_agent.bus.streams import Kind, Streams
+
+_POLL_S = 1.0
+_MARGIN_S = 1.0
+
+
+class Delivery:
+    """Runs until `aclose`. ``decode`` turns a delivery into what the handler gets; what it refuses is buried."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        streams: Streams,
+        kind: Kind,
+        spec: ConsumerSpec,
+        lanes: Lanes,
+        burial: Burial,
+        decode: Callable[[Delivered], Stored],
+        *,
+        ordered: bool = True,
+        on_closed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._connection = connection
+        self._streams = streams
+        self._kind: Kind = kind
+        self._spec = spec
+        self._lanes = lanes
+        self._burial = burial
+        self._decode = decode
+        self._ordered = ordered
+        self._on_closed = on_closed
+        self._scope = Scope()
+        self._seen = 0  # newest sequence delivered, for consumers that the server may forget
+        self._admission = Admission(lanes, connection.settings.prefetch)
+        self._pull = Pull(
+            connection,
+            spec.stream,
+            spec.name,
+            on_delivery=self._on_delivery,
+            room=self._admission.room,
+            recover=self._recover,
+        )
+        lanes.on_release = self._released
+
+    @property
+    def consumer(self) -> str:
+        return self._spec.name
+
+    async def start(self) -> None:
+        """Returns when the consumer exists: what is published from now on will be delivered."""
+        settings = self._connection.settings
+        await self._streams.ensure(self._kind)
+        info = await consumers.ensure(self._connection, self._spec)
+        self._seen = info["delivered"]["stream_seq"]
+        if self._ordered and self._spec.durable:
+            floor = info["delivered"]["stream_seq"]
+            self._admission.attach(info["num_ack_pending"], floor, settings.ack_wait_s + _MARGIN_S)
+        self._scope.spawn(self._pull.run(), f"pull {self._spec.name}")
+        if self._spec.durable:
+            self._scope.spawn(self._beat(), f"beats {self._spec.name}")
+        if self._admission.holding:
+            self._scope.spawn(self._end_hold(), f"hold {self._spec.name}")
+
+    async def aclose(self) -> None:
+        """Take no more, let running handlers end within ``close_timeout_s``, give back the rest. Harmless twice."""
+        if self._scope.closing:
+            return
+        self._scope.closing = True
+        try:
+            await self._pull.stop()
+            await self._lanes.aclose(self._connection.settings.close_timeout_s)
+            if not self._spec.durable and self._connection.connected:
+                await consumers.delete(self._connection, self._spec.stream, self._spec.name)
+        finally:
+            await self._scope.aclose()
+            self._on_closed()
+
+    # --- arrival -------------------------------------------------------------------------------------------------
+
+    def _on_delivery(self, delivered: Delivered) -> None:
+        if not self._spec.durable:
+            if delivered.sequence <= self._seen:
+                return
+            self._seen = delivered.sequence
+        self._admit(delivered)
+        self._admission.settled(delivered.sequence)
+
+    def _admit(self, delivered: Delivered) -> None:
+        if self._lanes.known(delivered):
+            return
+        if for_another(delivered.headers, self._spec.name):
+            self._lanes.ack(delivered.reply)
+            return
+        try:
+            received = self._decode(delivered)
+        except InvalidInput as error:
+            if not self._scope.closing:
+                self._scope.spawn(self._bury(delivered, error), "bury malformed")
+            return
+        item = self._lanes.take(delivered, received)
+        if item is not None and not self._scope.closing:
+            self._admission.arrived(item)
+
+    async def _bury(self, delivered: Delivered, error: InvalidInput) -> None:
+        """Bytes that are no envelope can never be handled; anyone may have put them there."""
+        self._connection.faults.report("malformed_message", subject=delivered.subject.decode("utf-8", "replace"))
+        try:
+            await self._burial.store(
+                delivered.subject, delivered.sequence, delivered.data, delivered.deliveries, error.to_info(), []
+            )
+        except BoxhubError as refused:
+            self._connection.faults.report("dead_letter_not_stored", error=str(refused))
+            return  # not acknowledged, so it comes again
+        self._lanes.ack(delivered.reply)
+
+    def _released(self) -> None:
+        if self._pull.idle and self._admission.room() > 0:
+            self._pull.wake()
+
+    # --- keeping it alive ----------------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._connection.settings.ack_wait_s / 3)
+            self._lanes.beat()
+
+    async def _end_hold(self) -> None:
+        """Until what was pending has come, was acknowledged by another instance, or is overdue."""
+        admission = self._admission
+        while admission.holding and not admission.overdue:
+            await asyncio.sleep(_POLL_S)
+            info = await consumers.ensure(self._connection, self._spec)
+            if admission.holding and info["num_ack_pending"] <= len(self._lanes.held):
+                admission.release()
+        if admission.holding:
+            self._pull.no_wait = True
+            self._pull.on_empty = self._nothing_left
+            self._pull.again()
+            while admission.holding:
+                await asyncio.sleep(_POLL_S)
+                self._pull.wake()
+        self._pull.no_wait = False
+        self._pull.again()
+
+    def _nothing_left(self) -> None:
+        if self._admission.holding:
+            self._admission.release()
+
+    async def _recover(self) -> str:
+        self._streams.forget(self._kind)
+        await self._streams.ensure(self._kind)
+        if self._spec.durable:
+            resume = None if self._kind == "inbox" else Start(sequence=self._oldest_unhandled())
+            await consumers.ensure(self._connection, self._spec, resume=resume)
+        else:
+            await self._replace_ephemeral()
+        return self._spec.name
+
+    def _oldest_unhandled(self) -> int:
+        held = self._lanes.held
+        return min(held) if held else max(self._lanes.last_sequence, self._seen) + 1
+
+    async def _replace_ephemeral(self) -> None:
+        """What was under way may be lost: a new one begins behind what was seen."""
+        await consumers.delete(self._connection, self._spec.stream, self._spec.name)
+        spec = dataclasses.replace(self._spec, name=new_id("eph"), start=Start(sequence=self._seen + 1))
+        await consumers.ensure(self._connection, spec)
+        self._spec = spec

@@ -1,0 +1,12 @@
+"""Typed clients of the hub's services, reached over the bus.
+
+=================  ==========================================================
+``hub``            one call to the hub, and watches that come back
+``conversations``  append-only trees of turns
+``keyvalues``      small JSON documents with a revision
+``workspaces``     branchable file trees, branches, commits
+``blobs``          bytes by hash, in chunks, verified
+``tasks``          durable delegations and their updates
+``boxes``          the registry: live boxes, definitions, nodes
+=================  ==========================================================
+"""

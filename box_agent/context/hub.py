@@ -1,0 +1,73 @@
+"""One call to the hub, and streams of it that come back after an interruption."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Protocol, TypeVar
+
+from schemas.errors import BoxNotFound, BusUnavailable, DeadlineExceeded, Unavailable
+from schemas.model import Model
+from schemas.subjects import HUB
+
+M = TypeVar("M", bound=Model)
+_CALL_S = 30.0
+_WATCH_S = 300.0
+_PAUSE_S = 0.2
+
+
+class Caller(Protocol):
+    """What a client needs of an agent."""
+
+    def call(self, box: str, skill: str, /, *args: Any, timeout_s: float = ..., **kwargs: Any) -> Any: ...
+
+    def stream(
+        self, box: str, skill: str, /, *args: Any, timeout_s: float = ..., **kwargs: Any
+    ) -> AsyncIterator[Any]: ...
+
+
+class Hub:
+    """Calls the hub's skills as ``caller``."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    async def call(self, skill: str, *, timeout_s: float = _CALL_S, **arguments: Any) -> Any:
+        """The result. Raises `Unavailable` when no hub answers, and whatever the hub raises."""
+        try:
+            return await self._caller.call(HUB, skill, timeout_s=timeout_s, **arguments)
+        except BoxNotFound as error:
+            if error.details.get("box") != HUB:
+                raise
+            raise no_hub() from error
+
+    async def one(self, model: type[M], skill: str, *, timeout_s: float = _CALL_S, **arguments: Any) -> M:
+        return model.model_validate(await self.call(skill, timeout_s=timeout_s, **arguments))
+
+    async def many(self, model: type[M], skill: str, *, timeout_s: float = _CALL_S, **arguments: Any) -> list[M]:
+        rows = await self.call(skill, timeout_s=timeout_s, **arguments)
+        return [model.model_validate(row) for row in rows]
+
+    async def stream(self, skill: str, *, timeout_s: float = _WATCH_S, **arguments: Any) -> AsyncIterator[Any]:
+        """The items of one streaming call; it ends with the call."""
+        try:
+            async for item in self._caller.stream(HUB, skill, timeout_s=timeout_s, **arguments):
+                yield item
+        except BoxNotFound as error:
+            if error.details.get("box") != HUB:
+                raise
+            raise no_hub() from error
+
+
+async def interrupted(error: Exception, deadline: float | None = None) -> None:
+    """Pause before a stream that broke is opened again. Raises ``error`` if it cannot mend or it is too late."""
+    if not isinstance(error, (Unavailable, DeadlineExceeded)):
+        raise error
+    if deadline is not None and asyncio.get_running_loop().time() + _PAUSE_S >= deadline:
+        raise error
+    if not isinstance(error, DeadlineExceeded):
+        await asyncio.sleep(_PAUSE_S)
+
+
+def no_hub() -> BusUnavailable:
+    return BusUnavailable("no hub answers on this bus; start one with `boxhub up`")

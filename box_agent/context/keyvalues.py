@@ -1,0 +1,53 @@
+"""Small JSON documents with a revision, compare-and-set, a time to live and a watch."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from box_agent.context.hub import Hub, interrupted
+from schemas.errors import BoxhubError
+from schemas.keyvalue import Entry
+
+
+class KeyValueClient:
+    """The tenant's key-values."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    async def get(self, key: str) -> Entry | None:
+        found = await self._hub.call("kv_get", key=key)
+        return None if found is None else Entry.model_validate(found)
+
+    async def put(
+        self, key: str, value: Any, *, expected_revision: int | None = None, ttl_s: float | None = None
+    ) -> Entry:
+        """Store it. ``expected_revision`` 0 means: only if absent. Raises `RevisionConflict`."""
+        return await self._hub.one(
+            Entry, "kv_put", key=key, value=value, expected_revision=expected_revision, ttl_s=ttl_s
+        )
+
+    async def delete(self, key: str, *, expected_revision: int | None = None) -> bool:
+        """Whether it was there. Raises `RevisionConflict`."""
+        return bool(await self._hub.call("kv_delete", key=key, expected_revision=expected_revision))
+
+    async def list(self, prefix: str = "", limit: int = 1000) -> list[Entry]:
+        return await self._hub.many(Entry, "kv_list", prefix=prefix, limit=limit)
+
+    async def watch(self, prefix: str = "") -> AsyncIterator[Entry]:
+        """What is there now, then every change (``deleted`` entries included), until the reader leaves.
+
+        Comes back by itself after a hub or server restart: entries whose revision was seen are not repeated, and a
+        key that changed several times meanwhile is told with its latest value.
+        """
+        seen: dict[str, int] = {}
+        while True:
+            try:
+                async for row in self._hub.stream("kv_watch", prefix=prefix):
+                    entry = Entry.model_validate(row)
+                    if entry.revision > seen.get(entry.key, 0):
+                        seen[entry.key] = entry.revision
+                        yield entry
+            except BoxhubError as error:
+                await interrupted(error)
