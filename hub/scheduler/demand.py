@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from schemas.box import ISOLATION_ORDER, BoxDefinition, Branching, Isolation, SpawnRequest
-from schemas.task import TaskSpec
 
 BRANCHING_ORDER: tuple[Branching, ...] = ("replay", "fs", "live")
 
@@ -42,11 +41,12 @@ class Demand:
         )
 
     @classmethod
-    def of_task(cls, spec: TaskSpec, definition: BoxDefinition) -> Self:
+    def of_task(cls, box: str, isolation: Isolation, branch: bool, definition: BoxDefinition) -> Self:
+        """Of an attempt that gets a fresh box: ``isolation`` and whether it works on a branch are the task's own."""
         return cls(
-            what=f"task {spec.id!r}",
-            isolation=stronger(spec.isolation, definition.policy.min_isolation),
-            branching="fs" if spec.branch else "replay",
+            what=f"a box for tasks of {box!r}",
+            isolation=stronger(isolation, definition.policy.min_isolation),
+            branching="fs" if branch else "replay",
             fingerprint=definition.fingerprint,
             cpus=definition.resources.cpus,
             memory_bytes=definition.resources.memory_bytes,

@@ -33,8 +33,6 @@ class TaskSettings(BaseModel):
     """How long a lone "started" waits for the result of a short task, so that both are one write."""
     poll_s: float = Field(default=1.0, gt=0)
     """A reader of updates looks into the store this often, in case another replica wrote and no wake-up came."""
-    update_bytes: int = Field(default=32 * 1024, ge=256)
-    """The data of a larger update is left out of it (artifacts stay whole in the record)."""
     updates_kept: int = Field(default=2048, ge=64)
     """Updates kept of one task; a reader that asks for older ones gets a gap marker."""
     retention_s: float = Field(default=7 * 86_400.0, gt=0)

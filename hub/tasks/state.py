@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
+import msgspec
 from pydantic import ValidationError
 
 from hub.tasks import policy
@@ -34,6 +35,8 @@ from schemas.task import Attempt, Cancellation, CancelProof, Report, TaskSpec, T
 Random = Callable[[], float]
 UpdateKind = Literal["state", "progress", "log", "artifact"]
 
+UPDATE_BYTES = 32 * 1024
+"""Data above this is left out of an update, since updates travel in the record; artifacts stay whole beside them."""
 REFUSED_KEPT = 8
 """Refused attempts that stay in the record; they ran nothing, and a busy runner refuses often."""
 
@@ -113,7 +116,7 @@ def apply_report(task: StoredTask, report: Report, *, sender: str, now: float, r
         case "started":
             return _started(task, attempt, report, now)
         case "progress" | "log":
-            return _step(task, now, (report.kind, report.data))
+            return _step(task, now, (report.kind, _bounded(report.data)))
         case "artifact":
             return _artifact(task, report, now)
         case "completed":
@@ -219,7 +222,10 @@ def _artifact(task: StoredTask, report: Report, now: float) -> StoredTask:
     except ValidationError as error:
         raise InvalidInput(f"task {task.id!r}: not an artifact: {error}", task=task.id) from error
     artifacts = [a for a in task.artifacts if a.id != artifact.id] + [artifact]
-    return _step(task, now, ("artifact", artifact.wire()), artifacts=artifacts)
+    told = artifact.wire()
+    if (size := _size(told)) > UPDATE_BYTES:
+        told = artifact.model_copy(update={"parts": [], "metadata": {"left_out_bytes": size}}).wire()
+    return _step(task, now, ("artifact", told), artifacts=artifacts)
 
 
 def _completed(task: StoredTask, attempt: Attempt, report: Report, now: float) -> StoredTask:
@@ -303,6 +309,15 @@ def _mark_seen(task: StoredTask, sequence: int) -> StoredTask:
         upto += 1
         beyond.discard(upto)
     return task.model_copy(update={"seen_upto": upto, "seen": sorted(beyond)})
+
+
+def _bounded(data: Any) -> Any:
+    size = _size(data)
+    return data if size <= UPDATE_BYTES else {"left_out_bytes": size}
+
+
+def _size(data: Any) -> int:
+    return len(msgspec.json.encode(data))
 
 
 def _not_ended(task: StoredTask) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 
 from context_store.backend import Record
 from context_store.store import Scope
+from hub.tasks.backlog import Queued
 from hub.tasks.deadlines import due_at
 from hub.tasks.history import PAGE, History
 from hub.tasks.record import PAGES, TASKS, StoredTask
@@ -22,6 +23,7 @@ Observer = Callable[[StoredTask], None]
 _CACHED: Final = 4096
 _RETRIES: Final = 100
 _SCAN_PAGE: Final = 500
+MAX_HELD: Final = 1_000_000
 
 
 class TaskStore:
@@ -47,7 +49,7 @@ class TaskStore:
         return True
 
     async def get(self, task_id: str) -> StoredTask:
-        """The newest version. Raises `TaskNotFound`."""
+        """The newest version, read from the store. Raises `TaskNotFound`."""
         return (await self._read(task_id))[1]
 
     async def change(self, task_id: str, change: Change, *, fresh: bool = False) -> StoredTask:
@@ -98,13 +100,15 @@ class TaskStore:
             after = page[-1]
         return due
 
-    async def queue(self, limit: int) -> list[StoredTask]:
+    async def queue(self, limit: int) -> AsyncIterator[Queued]:
         """Queued tasks in the order of the queue: priority, then age."""
-        return [task async for task in self._downwards("queue", limit)]
+        async for record in self._downwards("queue", limit):
+            yield Queued.of_document(record.doc)
 
-    async def held(self) -> list[StoredTask]:
-        """Every task with a live attempt, by runner."""
-        return [task async for task in self._downwards("runner", 10**9)]
+    async def held(self) -> AsyncIterator[tuple[str, str]]:
+        """(task, runner) of every task with a live attempt."""
+        async for record in self._downwards("runner", MAX_HELD):
+            yield record.key, record.doc["runner"]
 
     async def held_by(self, runner: str) -> list[StoredTask]:
         return await self._all({"runner": runner})
@@ -112,9 +116,11 @@ class TaskStore:
     async def children(self, parent: str) -> list[StoredTask]:
         return await self._all({"spec.parent": parent})
 
-    async def newest(self, states: tuple[str, ...], limit: int) -> list[StoredTask]:
-        """The newest tasks first, in any of ``states`` (none given: in all)."""
-        where = {"state": states} if states else None
+    async def newest(self, states: tuple[str, ...], box: str, limit: int) -> list[StoredTask]:
+        """The newest tasks first, in any of ``states`` (none given: in all) and for ``box`` (empty: for any)."""
+        where: dict[str, str | tuple[str, ...]] = {"state": states} if states else {}
+        if box:
+            where["spec.box"] = box
         found = await self._records.find(where, order="-created_at", limit=limit)
         return [_parse(record) for record in found]
 
@@ -132,14 +138,14 @@ class TaskStore:
 
     # -------------------------------------------------------------------------------------------------------------
 
-    async def _downwards(self, field: str, limit: int) -> AsyncIterator[StoredTask]:
+    async def _downwards(self, field: str, limit: int) -> AsyncIterator[Record]:
         after: Record | None = None
         while limit > 0:
             page = await self._records.find(order=f"-{field}", after=after, limit=min(limit, _SCAN_PAGE))
             for record in page:
                 if record.doc.get(field) is None:
                     return
-                yield _parse(record)
+                yield record
             if len(page) < min(limit, _SCAN_PAGE):
                 return
             limit -= len(page)

@@ -11,7 +11,6 @@ from hub.scheduler.filters import FILTERS
 from schemas.box import BoxDefinition, Policy, SpawnRequest
 from schemas.errors import NoCapacity
 from schemas.node import DriverInfo, NodeInfo
-from schemas.task import TaskSpec
 
 PROCESS = DriverInfo(name="process", isolation="none", branching="fs")
 LOCAL = DriverInfo(name="local", isolation="namespace", branching="live")
@@ -79,7 +78,7 @@ def test_demands_are_the_stronger_of_request_and_policy() -> None:
     definition = BoxDefinition(name="ocr", fingerprint="f", policy=Policy(min_isolation="namespace"))
     spawn = Demand.of_spawn(SpawnRequest(definition=definition, branch="b1", isolation="landlock"))
     assert (spawn.isolation, spawn.branching, spawn.attempt) == ("namespace", "fs", False)
-    task = Demand.of_task(TaskSpec(id="t", box="ocr", skill="read", isolation="vm"), definition)
+    task = Demand.of_task("ocr", "vm", False, definition)
     assert (task.isolation, task.branching, task.attempt) == ("vm", "replay", True)
 
 
