@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from context_store.trees.entries import Entries, same
 from schemas.tree import EMPTY_TREE, Change, TreeEntry
 
 if TYPE_CHECKING:
-    from context_store.trees.trees import Entries, Trees
+    from context_store.trees.trees import Trees
 
 _Pair = tuple[str, str | None, str | None]
 
@@ -55,13 +56,6 @@ class TreeDiff:
         elif a is not None and b is not None:
             kind = "modified" if a.kind == b.kind else "type_changed"
             self._changes.append(Change(path=path, kind=kind, before=a, after=b))
-
-
-def same(a: TreeEntry | None, b: TreeEntry | None) -> bool:
-    """Whether two entries mean the same: a directory's hash says all; sizes elsewhere follow from the hash."""
-    if a is None or b is None:
-        return a is b
-    return a.kind == b.kind and a.hash == b.hash and (a.kind != "file" or a.mode == b.mode)
 
 
 def _directory(found: TreeEntry | None) -> str | None:

@@ -12,14 +12,14 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from context_store.trees.diff import same
 from context_store.trees.diff3 import MAX_BYTES, merge_text
+from context_store.trees.entries import Entries, directory_entry, same
 from schemas.branch import OnConflict
 from schemas.errors import InvalidInput, MergeConflict
 from schemas.tree import Conflict, TreeEntry
 
 if TYPE_CHECKING:
-    from context_store.trees.trees import Entries, Trees
+    from context_store.trees.trees import Trees
 
 Resolution = TreeEntry | bytes | None
 Resolver = Callable[[Conflict], Resolution | Awaitable[Resolution]]
@@ -87,12 +87,7 @@ class TreeMerge:
         deleted = sides[1] is None or sides[2] is None
         if not entries and deleted:
             return None
-        return TreeEntry(
-            kind="dir",
-            hash=await self._trees.write(entries),
-            size=sum(e.size if e.kind == "dir" else 1 for e in entries.values()),
-            mode=0o755,
-        )
+        return directory_entry(await self._trees.write(entries), entries)
 
     async def _file(self, base: TreeEntry | None, ours: TreeEntry, theirs: TreeEntry) -> TreeEntry | None:
         """Content and mode merged separately; ``None`` if either conflicts."""

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from context_store.blobs.port import Blobs
 from context_store.trees.diff import TreeDiff
+from context_store.trees.entries import Entries, directory_entry
 from context_store.trees.merge import Resolver, TreeMerge
 from context_store.trees.text import unified_diff
 from schemas.branch import OnConflict
 from schemas.errors import InvalidInput, NotFound
 from schemas.tree import EMPTY_TREE, Change, TreeEntry, TreeStat, blob_hash, decode_tree, encode_tree, split_path
 
-Entries = dict[str, TreeEntry]
 FileEdit = bytes | tuple[bytes, int] | TreeEntry | None
 """What becomes of a path: bytes (the mode stays, or is 0o644), bytes and mode, a stored entry, or ``None``: deleted."""
 
 _REMEMBERED: Final = 2048
+_HASHED_HERE_BYTES: Final = 64 * 1024
 
 
 class _Spine:
@@ -29,6 +30,14 @@ class _Spine:
     def __init__(self) -> None:
         self.dirs: dict[str, _Spine] = {}
         self.edits: dict[str, FileEdit] = {}
+
+
+class _Written(NamedTuple):
+    """A directory that an edit made, before it is stored."""
+
+    tree: str
+    encoded: bytes
+    entries: Entries
 
 
 class Trees:
@@ -133,34 +142,43 @@ class Trees:
         """
         root = _spine(files)
         contents = {id(e): e[0] if isinstance(e, tuple) else e for e in files.values() if isinstance(e, (bytes, tuple))}
-        hashes = await self.blobs.put_many(list(contents.values())) if contents else []
-        written: dict[str, Entries] = {}
+        outgoing = list(contents.values())
+        if sum(map(len, outgoing)) > _HASHED_HERE_BYTES:  # in a thread, then, and with a trip of its own
+            hashes, outgoing = await self.blobs.put_many(outgoing), []
+        else:
+            hashes = [blob_hash(data) for data in outgoing]
+        written: list[_Written] = []
         before = TreeEntry(kind="dir", hash=base)
         after = await self._edited(before, root, dict(zip(contents, hashes, strict=True)), written)
-        await self.write_many(list(written.values()))
+        await self.blobs.put_many([*outgoing, *(made.encoded for made in written)])
+        for made in written:
+            self._remember(made.tree, made.entries)
         return after.hash if after is not None else EMPTY_TREE
 
     async def _edited(
-        self, before: TreeEntry | None, spine: _Spine, stored: dict[int, str], written: dict[str, Entries]
+        self, before: TreeEntry | None, spine: _Spine, stored: dict[int, str], written: list[_Written]
     ) -> TreeEntry | None:
         """The directory after the edits below it, ``None`` when nothing is left in it; new ones go to ``written``."""
         was_dir = before is not None and before.kind == "dir"
         old = (await self.read_many([before.hash]))[before.hash] if before is not None and was_dir else {}
         new = dict(old)
+        changed = False
         for name in [name for name, edit in spine.edits.items() if edit is None]:
-            new.pop(name, None)
+            changed |= new.pop(name, None) is not None
         for name, below in spine.dirs.items():
-            _set(new, name, await self._edited(new.get(name), below, stored, written))
+            found = await self._edited(new.get(name), below, stored, written)
+            changed |= _set(new, name, found)
         for name, edit in spine.edits.items():
             if edit is not None:
-                new[name] = _entry(old.get(name), edit, stored)
-        if new == old:
+                changed |= _set(new, name, _entry(old.get(name), edit, stored))
+        if not changed:
             return before
         if not new:
             return None
-        entry = directory_entry(new)
-        written[entry.hash] = new
-        return entry
+        encoded = encode_tree(new)
+        made = _Written(blob_hash(encoded), encoded, new)
+        written.append(made)
+        return directory_entry(made.tree, new)
 
     # --- two and three trees ---------------------------------------------------------------------------------------
 
@@ -190,17 +208,15 @@ class Trees:
             self._known.popitem(last=False)
 
 
-def directory_entry(entries: Entries) -> TreeEntry:
-    """The entry that stands for a directory: ``size`` counts the files below."""
-    files = sum(e.size if e.kind == "dir" else 1 for e in entries.values())
-    return TreeEntry(kind="dir", hash=blob_hash(encode_tree(entries)), size=files, mode=0o755)
-
-
-def _set(entries: Entries, name: str, found: TreeEntry | None) -> None:
+def _set(entries: Entries, name: str, found: TreeEntry | None) -> bool:
+    """Put or remove one name; whether that changed anything."""
+    if entries.get(name) == found:
+        return False
     if found is None:
-        entries.pop(name, None)
+        del entries[name]
     else:
         entries[name] = found
+    return True
 
 
 def _entry(before: TreeEntry | None, edit: bytes | tuple[bytes, int] | TreeEntry, stored: dict[int, str]) -> TreeEntry:
