@@ -3,6 +3,7 @@
 ================  =====================================================================
 ``aio``           the async API: `connect` and `Agent`
 ``sync``          the same verbs, blocking; what this package's own names are
+``background``    the event loop that the sync verbs run on
 ``agent``         `Agent`: an address on the bus, with every verb
 ``runner``        runs attempts of tasks under leases
 ``discovery``     finds a running hub, or starts one quietly
@@ -25,7 +26,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from box_agent.box import Box as Box
+    from box_agent.box.box import Box as Box
     from box_agent.box.context import Context as Context
     from box_agent.box.skill import skill as skill
     from box_agent.bus.received import Event as Event
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "Agent": "box_agent.sync",
     "AgentSettings": "box_agent.config",
-    "Box": "box_agent.box",
+    "Box": "box_agent.box.box",
     "Context": "box_agent.box.context",
     "Event": "box_agent.bus.received",
     "LiveBox": "box_agent.live",
