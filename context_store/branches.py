@@ -182,13 +182,15 @@ class Branches:
         group: str | None = None,
         limit: int = 100,
         after: str | None = None,
+        newest_first: bool = False,
     ) -> list[Branch]:
-        """Up to ``limit`` branches in the order they were created; page with ``after``, the last id."""
+        """Up to ``limit`` branches in the order they were created, or the reverse; page with ``after``, the last id."""
+        order = "-key" if newest_first else "key"
         wanted = {"workspace": workspace, "state": state, "parent": parent, "group": group}
         where = {name: value for name, value in wanted.items() if value is not None}
         found: list[Branch] = []
         while len(found) < limit:
-            page = await self._records.find(where, after=after, limit=limit)
+            page = await self._records.find(where, after=after, limit=limit, order=order)
             settled = [await self._settle(record) for record in page]
             found += [b for b in settled if state is None or b.state == state]
             if len(page) < limit:

@@ -70,7 +70,11 @@ class Workspaces:
             raise WorkspaceNotFound(f"no workspace {id!r}", workspace=id)
         return Workspace.model_validate(record.doc)
 
-    async def list(self, *, name: str | None = None, limit: int = 100, after: str | None = None) -> list[Workspace]:
-        """Up to ``limit`` workspaces in order of their ids; page with ``after``, the last id."""
+    async def list(
+        self, *, name: str | None = None, limit: int = 100, after: str | None = None, newest_first: bool = False
+    ) -> list[Workspace]:
+        """Up to ``limit`` workspaces in order of their ids, or the reverse; page with ``after``, the last id."""
         where = {"name": name} if name is not None else None
-        return [Workspace.model_validate(r.doc) for r in await self._records.find(where, after=after, limit=limit)]
+        order = "-key" if newest_first else "key"
+        found = await self._records.find(where, after=after, limit=limit, order=order)
+        return [Workspace.model_validate(record.doc) for record in found]
