@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -71,6 +72,8 @@ class TaskEngine:
         self._announcer = Announcer(self.store, agent, self._heard)
         self._explainer = Explainer(self.store, self.dispatcher, directory, clock)
         self._handover.on_started = self._canceller.started
+        self._ended: Counter[str] = Counter()
+        self.store.observers.append(self._count_ended)
 
     # --- lifetime ------------------------------------------------------------------------------------------------
 
@@ -136,6 +139,10 @@ class TaskEngine:
     async def newest(self, states: Sequence[str] = (), *, box: str = "", limit: int = 100) -> list[TaskRecord]:
         """Tasks in any of ``states`` (none given: in all), the newest first."""
         return [task.public() for task in await self.store.newest(tuple(states), box, limit)]
+
+    async def counts(self) -> dict[str, int]:
+        """Tasks by state: those that are open as stored, those that ended as counted since this hub started."""
+        return dict(await self.store.count_open() + self._ended)
 
     async def cancel(self, task_id: str, *, by: str, reason: str = "") -> TaskRecord:
         """Stores the wish, and passes it on to the runner and the children. The state is ``canceled`` only when it is
@@ -237,6 +244,10 @@ class TaskEngine:
             return
         if ends(task):
             cancel.append((task.id, number))
+
+    def _count_ended(self, task: StoredTask) -> None:
+        if task.terminal and not (task.state == "canceled" and task.cascade):  # it is written once more then
+            self._ended[task.state] += 1
 
     def _heard(self, hint: Hint) -> None:
         task_id, runner = hint

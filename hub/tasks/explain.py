@@ -57,10 +57,10 @@ class Explainer:
             told["why"] = self._dispatcher.why(mine.group) or task.pending or "it is about to be assigned"
         definition = None
         if not self._directory.instances(task.spec.box):
-            definition = await self._directory.definition(task.spec.box)
+            definition = await self._directory.find_definition(task.spec.box)
         if definition is not None:
             demand = Demand.of_task(task.spec.box, task.spec.isolation, bool(task.spec.branch), definition)
-            found = place(demand, self._directory.nodes())
+            found = place(demand, self._directory.find_nodes())
             if isinstance(found, Placement):
                 told["nodes"] = found.reasons | {found.node.name: f"would take it, with driver {found.driver!r}"}
             else:

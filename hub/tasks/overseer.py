@@ -122,6 +122,8 @@ class Overseer:
     async def _proof(self, task: StoredTask, attempt: Attempt) -> Proof:
         """How it is known that nothing runs any more, the lease having run out; empty when it is not known."""
         instances = runner_instances(self._directory, attempt.runner)
+        if not self._directory.settled:
+            return ""
         if not instances or (attempt.instance and attempt.instance not in instances):
             return "runner_gone"
         if await self._canceller.ask(task) is False and len(instances) == 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
@@ -123,6 +123,12 @@ class TaskStore:
             where["spec.box"] = box
         found = await self._records.find(where, order="-created_at", limit=limit)
         return [_parse(record) for record in found]
+
+    async def count_open(self, limit: int = 10_000) -> Counter[str]:
+        """How many tasks are in each state that is not terminal; stops counting at ``limit``."""
+        states = ("submitted", "working", "input_required", "auth_required")
+        found = await self._records.find({"state": states}, limit=limit)
+        return Counter(record.doc["state"] for record in found)
 
     async def ended_before(self, at: float, limit: int = 200) -> list[StoredTask]:
         """Ended tasks that nothing has happened to since ``at``, some of the oldest."""

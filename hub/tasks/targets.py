@@ -37,7 +37,7 @@ class Targets:
         """Load the definitions that `route` needs for ``groups``."""
         boxes = {group.box for group in groups}
         self._definitions = {
-            box: await self._directory.definition(box) for box in boxes if not self._directory.instances(box)
+            box: await self._directory.find_definition(box) for box in boxes if not self._directory.instances(box)
         }
 
     def route(self, group: Group, now: float) -> Route | str:
@@ -49,7 +49,7 @@ class Targets:
         if definition is None:
             return f"nobody is connected as {group.box!r}, and no Box of that name is registered"
         demand = Demand.of_task(group.box, group.isolation, group.branch, definition)
-        found = place(demand, [self._by_our_books(node, now) for node in self._directory.nodes()])
+        found = place(demand, [self._by_our_books(node, now) for node in self._directory.find_nodes()])
         if not isinstance(found, Placement):
             return str(found)
         return Route(node_address(found.node.name), "", definition)
@@ -72,7 +72,7 @@ class Targets:
         if live.kind == "attached":
             runner, limit = live.id, sum(box.max_attempts or self._settings.agent_attempts for box in ready)
         else:
-            node = next((n for n in self._directory.nodes() if n.name == live.node), None)
+            node = next((n for n in self._directory.find_nodes() if n.name == live.node), None)
             if node is None:
                 return f"node {live.node!r}, where {live.id!r} lives, is gone"
             runner, limit = node_address(live.node), node.max_attempts or self._settings.agent_attempts
