@@ -1,6 +1,11 @@
 """The Box: a value that binds skills to an environment.
 
 ===============  ====================================================================
+``box``          `Box`: class style and value style, ``+``, and the verbs it acts with
+``composition``  the algebra behind ``+``
+``part``         one ingredient of a Box
+``identity``     what code is, for fingerprints
+``program``      the code on its way into a worker
 ``skill``        `skill`, `spec_of`, `bind`: typed functions as skills
 ``signature``    their hints as pydantic sees them
 ``context``      `Context`: what a skill may ask of the platform while it runs
