@@ -27,6 +27,11 @@ class BlobRefs:
         self._max_payload = max_payload
         self._blobs = blobs
 
+    def encode_now(self, envelope: Envelope) -> bytes | None:
+        """The envelope's bytes; ``None`` when they are too many, and `encode` has to put some into a blob."""
+        body = envelopes.encode(envelope)
+        return body if len(body) <= self._max_payload() else None
+
     async def encode(self, envelope: Envelope) -> bytes:
         """The envelope's bytes, its data put into a blob first when they are too many.
 

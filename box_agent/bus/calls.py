@@ -48,12 +48,12 @@ class Calls:
             {"args": args, "kwargs": kwargs},
             timeoutms=_milliseconds(timeout_s),
         )
-        body = await self._refs.encode(request)
+        body = self._refs.encode_now(request) or await self._refs.encode(request)
         if not connection.connected:
             await connection.wait_connected(timeout_s)
         answer = Answer(connection.replies)
-        connection.send(subject, body, answer.subject, header_block())
         try:
+            connection.send(subject, body, answer.subject, header_block(), alone=connection.replies.single)
             data, headers = await answer.within(timeout_s)
         except TimeoutError:
             self.control(box, request.id, {"cancel": True})

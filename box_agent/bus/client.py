@@ -28,11 +28,14 @@ class Client(NatsClient):
         super().__init__()
         self._direct: dict[int, DirectCallback] = {}
 
-    def send(self, subject: str, payload: bytes, reply: str = "", headers: bytes | None = None) -> None:
+    def send(
+        self, subject: str, payload: bytes, reply: str = "", headers: bytes | None = None, *, alone: bool = False
+    ) -> None:
         """Queue one publish; it leaves with the next turn of the event loop, in order. Never waits.
 
-        ``headers`` is the whole encoded header block. The caller has checked subject and size, and minds
-        `unsent_bytes`. While reconnecting it is kept and leaves afterwards.
+        ``headers`` is the whole encoded header block. ``alone`` says that no more will follow in this turn, so that it
+        may leave now. The caller has checked subject and size, and minds `unsent_bytes`. While reconnecting it is kept
+        and leaves afterwards.
         """
         if headers is None:
             command = b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), len(payload), payload)
@@ -45,6 +48,9 @@ class Client(NatsClient):
                 headers,
                 payload,
             )
+        if alone and self._pending_data_size == 0 and self._status == NatsClient.CONNECTED:
+            self._transport.write(command)  # type: ignore[union-attr]
+            return
         self._pending.append(command)
         self._pending_data_size += len(command)
         if self._status != NatsClient.CONNECTED:

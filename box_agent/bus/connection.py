@@ -9,6 +9,7 @@ from typing import Self
 import nats.errors
 
 from box_agent.bus.client import Client, DirectCallback
+from box_agent.bus.deadlines import Deadlines
 from box_agent.bus.faults import Faults
 from box_agent.bus.replies import Replies
 from box_agent.bus.scope import Scope
@@ -51,6 +52,7 @@ class Connection:
         self._subscriptions: list[DirectSubscription] = []
         self._up = asyncio.Event()
         self._refused: asyncio.Future[None] | None = None
+        self.deadlines = Deadlines()
         self.replies = Replies(self, f"_I.{name}")
 
     @classmethod
@@ -114,8 +116,10 @@ class Connection:
 
     # --- sending -------------------------------------------------------------------------------------------------
 
-    def send(self, subject: str, body: bytes, reply: str = "", headers: bytes | None = None) -> None:
-        """Queue one message, at most once. Raises `PayloadTooLarge`, `Overloaded` (too much waits)."""
+    def send(
+        self, subject: str, body: bytes, reply: str = "", headers: bytes | None = None, *, alone: bool = False
+    ) -> None:
+        """Queue one message, at most once; ``alone``: none follows soon. Raises `PayloadTooLarge`, `Overloaded`."""
         client = self._client
         if len(body) > client._max_payload - _HEADERS_BYTES:
             raise PayloadTooLarge(
@@ -127,7 +131,7 @@ class Connection:
             raise Overloaded(f"{client._pending_data_size} bytes wait for the socket already", subject=subject)
         if self._scope.closing:
             self._check_open()
-        client.send(subject, body, reply, headers)
+        client.send(subject, body, reply, headers, alone=alone)
 
     async def writable(self) -> None:
         """Wait while more than half of ``max_pending_bytes`` waits for the socket; for senders that can wait."""

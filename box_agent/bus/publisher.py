@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -110,7 +110,7 @@ class Publisher:
         answer = Answer(connection.replies)
         self._under_way.add(answer)
         try:
-            connection.send(subject, body, answer.subject, headers)
+            connection.send(subject, body, answer.subject, headers, alone=connection.replies.single)
             data, status = await answer.within(timeout_s)
         finally:
             self._under_way.discard(answer)

@@ -50,16 +50,17 @@ class Answer:
 
     async def within(self, timeout_s: float) -> tuple[bytes, bytes | None]:
         """The answer, or `TimeoutError`. The caller calls `forget` when it has no more use for it."""
-        handle = self.future.get_loop().call_later(timeout_s, self._expire)
+        deadlines = self._replies.deadlines
+        ticket = deadlines.add(self, timeout_s)
         try:
             return await self.future
         finally:
-            handle.cancel()
+            deadlines.remove(self, ticket)
 
     def forget(self) -> None:
         self._replies.forget(self.token)
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
         self.fail(TimeoutError())
 
 
@@ -68,6 +69,7 @@ class Replies:
 
     def __init__(self, connection: Connection, prefix: str) -> None:
         self._connection = connection
+        self.deadlines = connection.deadlines
         self._prefix = f"{prefix}.{new_id('r')}."
         self._skip = len(self._prefix)
         self._expected: dict[bytes, Expectation] = {}
@@ -85,6 +87,11 @@ class Replies:
 
     def forget(self, token: bytes) -> None:
         self._expected.pop(token, None)
+
+    @property
+    def single(self) -> bool:
+        """No more than one answer is awaited: whoever asks is alone."""
+        return len(self._expected) <= 1
 
     async def request(
         self, subject: str, body: bytes, *, timeout_s: float, headers: bytes | None = None

@@ -12,6 +12,7 @@ from box_agent.bus.execution import complete, items, skill_error
 from box_agent.bus.received import origin
 from box_agent.bus.scope import Scope
 from box_agent.bus.skills import CallInfo
+from box_agent.bus.slots import Slots
 from schemas import envelope as envelopes
 from schemas import subjects
 from schemas.envelope import Envelope
@@ -32,14 +33,29 @@ if TYPE_CHECKING:
     from box_agent.bus.skills import Skill
     from box_agent.bus.threads import Threads
 
+_CLOSING_S = 1.0
+
 
 class RunningCall:
     """One call on its way: its task, its answer (once), and for a stream the credit its reader gave."""
 
-    __slots__ = ("answered", "credit", "heard_at", "info", "refilled", "reply", "sequence", "task")
+    __slots__ = (
+        "answered",
+        "credit",
+        "heard_at",
+        "info",
+        "refilled",
+        "reply",
+        "sequence",
+        "serving",
+        "task",
+        "timeout_s",
+    )
 
-    def __init__(self, info: CallInfo, reply: str, credit: int) -> None:
+    def __init__(self, serving: Serving, info: CallInfo, reply: str, credit: int, timeout_s: float) -> None:
+        self.serving = serving
         self.info = info
+        self.timeout_s = timeout_s
         self.reply = reply
         self.credit = credit
         self.sequence = 0
@@ -47,6 +63,9 @@ class RunningCall:
         self.answered = False
         self.refilled: asyncio.Event | None = asyncio.Event() if credit else None
         self.task: asyncio.Task[None] | None = None
+
+    def expire(self) -> None:
+        self.serving.expire(self)
 
 
 class Serving:
@@ -75,7 +94,7 @@ class Serving:
         self._source = subjects.source(tenant, address)
         self._skills = skills
         self._concurrency = concurrency
-        self._slots = asyncio.Semaphore(concurrency)
+        self._slots = Slots(concurrency)
         self._running: dict[str, RunningCall] = {}
         self._subscriptions: list[DirectSubscription] = []
         self._scope = Scope()
@@ -99,11 +118,15 @@ class Serving:
         subscriptions, self._subscriptions = self._subscriptions, []
         for subscription in reversed(subscriptions):
             await subscription.aclose()
-        tasks = self._scope.tasks - {asyncio.current_task()}
+        tasks = {call.task for call in self._running.values() if call.task is not None} - {asyncio.current_task()}
         if tasks:
             await asyncio.wait(tasks, timeout=self._connection.settings.close_timeout_s)
         for call in list(self._running.values()):
             self._stop(call, Unavailable(f"{self._address} is closing", box=self._address))
+            if call.task is not None and call.task is not asyncio.current_task():
+                call.task.cancel()  # once more, to give up on a function that does not return
+        if left := tasks & {call.task for call in self._running.values()}:
+            await asyncio.wait(left, timeout=_CLOSING_S)
         await self._scope.aclose()
 
     # --- arrival -------------------------------------------------------------------------------------------------
@@ -155,13 +178,12 @@ class Serving:
             deadline_at=time.time() + timeout_s,
             streamed=credit > 0,
         )
-        call = RunningCall(info, reply, credit)
+        call = RunningCall(self, info, reply, credit, timeout_s)
         self._running[info.id] = call
         token = trace.use(traceparent) if traceparent is not None else None
         try:
-            call.task = self._scope.spawn(
-                self._serve(skill, call, envelope, timeout_s), f"{self._address}.{name} {info.id}"
-            )
+            # not in the scope: `_running` owns it, and it leaves there by itself
+            call.task = asyncio.get_running_loop().create_task(self._serve(skill, call, envelope))
         finally:
             if token is not None:
                 trace.reset(token)
@@ -186,28 +208,36 @@ class Serving:
 
     # --- one call ------------------------------------------------------------------------------------------------
 
-    async def _serve(self, skill: Skill, call: RunningCall, envelope: Envelope, timeout_s: float) -> None:
-        deadline = asyncio.get_running_loop().call_later(timeout_s, self._expire, call, timeout_s)
+    async def _serve(self, skill: Skill, call: RunningCall, envelope: Envelope) -> None:
+        deadlines = self._connection.deadlines
+        ticket = deadlines.add(call, call.timeout_s)
         try:
-            async with self._slots:
-                fetching = self._refs.resolve(envelope)
-                if fetching is not None:
-                    envelope = await fetching
-                args, kwargs = _arguments(envelope.data)
-                run = skill.prepare(args, kwargs, call.info)
-                if call.info.streamed:
-                    await self._stream(skill, run, call)
-                else:
-                    value = await complete(skill, run, call.info, self._threads)
-                    await self._answer(call, envelopes.RESULT, value)
+            if not self._slots.take_now():
+                await self._slots.take()
+            try:
+                await self._run(skill, call, envelope)
+            finally:
+                self._slots.give()
         except asyncio.CancelledError:
             if not call.answered:
                 raise
         except Exception as error:  # noqa: BLE001 - whatever a skill raises goes to its caller
             await self._answer(call, envelopes.ERROR, skill_error(error, call.info).to_info().model_dump())
         finally:
-            deadline.cancel()
+            deadlines.remove(call, ticket)
             del self._running[call.info.id]
+
+    async def _run(self, skill: Skill, call: RunningCall, envelope: Envelope) -> None:
+        fetching = self._refs.resolve(envelope)
+        if fetching is not None:
+            envelope = await fetching
+        args, kwargs = _arguments(envelope.data)
+        run = skill.prepare(args, kwargs, call.info)
+        if call.info.streamed:
+            await self._stream(skill, run, call)
+        else:
+            value = await complete(skill, run, call.info, self._threads)
+            await self._answer(call, envelopes.RESULT, value)
 
     async def _answer(self, call: RunningCall, type: str, data: Any, sequence: int | None = None) -> None:
         """The final answer, unless there was one."""
@@ -216,23 +246,25 @@ class Serving:
         call.answered = True
         envelope = envelopes.make(type, self._source, data, sequence=sequence)
         try:
-            body = await self._refs.encode(envelope)
+            body = self._refs.encode_now(envelope) or await self._refs.encode(envelope)
         except BoxhubError as error:
             self._refuse(call.reply, error)
             return
-        self._send(call.reply, body)
+        self._send(call.reply, body, alone=len(self._running) == 1)
 
     def _refuse(self, reply: str, error: BoxhubError) -> None:
         body = envelopes.encode(envelopes.make(envelopes.ERROR, self._source, _printable(error)))
         self._send(reply, body)
 
-    def _send(self, reply: str, body: bytes) -> None:
+    def _send(self, reply: str, body: bytes, *, alone: bool = False) -> None:
         try:
-            self._connection.send(reply, body)
+            self._connection.send(reply, body, alone=alone)
         except BoxhubError as error:  # the caller's deadline tells it
             self._connection.faults.report("answer_not_sent", address=self._address, error=str(error))
 
-    def _expire(self, call: RunningCall, timeout_s: float) -> None:
+    def expire(self, call: RunningCall) -> None:
+        """Its caller's time is up."""
+        timeout_s = call.timeout_s
         self._stop(
             call,
             DeadlineExceeded(
