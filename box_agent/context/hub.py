@@ -14,6 +14,8 @@ M = TypeVar("M", bound=Model)
 _CALL_S = 30.0
 _WATCH_S = 300.0
 _PAUSE_S = 0.2
+PATIENCE_S = 10.0
+"""A hub that was killed answers again after about three seconds."""
 
 
 class Caller(Protocol):
@@ -33,13 +35,22 @@ class Hub:
         self._caller = caller
 
     async def call(self, skill: str, *, timeout_s: float = _CALL_S, **arguments: Any) -> Any:
-        """The result. Raises `Unavailable` when no hub answers, and whatever the hub raises."""
-        try:
-            return await self._caller.call(HUB, skill, timeout_s=timeout_s, **arguments)
-        except BoxNotFound as error:
-            if error.details.get("box") != HUB:
-                raise
-            raise no_hub() from error
+        """The result. Raises `Unavailable` when no hub answers, and whatever the hub raises.
+
+        While nobody listens the call was not delivered, so it is made again for up to ``PATIENCE_S``: a hub that is
+        being restarted is a delay and not an error.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + min(PATIENCE_S, timeout_s)
+        while True:
+            try:
+                return await self._caller.call(HUB, skill, timeout_s=timeout_s, **arguments)
+            except BoxNotFound as error:
+                if error.details.get("box") != HUB:
+                    raise
+                if loop.time() + _PAUSE_S >= until:
+                    raise no_hub() from error
+            await asyncio.sleep(_PAUSE_S)
 
     async def one(self, model: type[M], skill: str, *, timeout_s: float = _CALL_S, **arguments: Any) -> M:
         return model.model_validate(await self.call(skill, timeout_s=timeout_s, **arguments))

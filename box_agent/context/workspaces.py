@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from builtins import list as List
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
+from box_agent.context.blobs import BlobClient
 from box_agent.context.hub import Hub
 from schemas.branch import Branch, BranchState, CommitResult, OnConflict, Workspace
 from schemas.tree import EMPTY_TREE, Change
@@ -23,6 +26,20 @@ class WorkspaceClient:
     async def create(self, name: str, tree: str = EMPTY_TREE, *, metadata: dict[str, Any] | None = None) -> Workspace:
         """A workspace whose root branch has ``tree``, whose blobs must be stored already."""
         return await self._hub.one(Workspace, "workspace_create", name=name, tree=tree, metadata=metadata or {})
+
+    async def import_directory(
+        self, directory: Path, name: str, *, metadata: dict[str, Any] | None = None
+    ) -> Workspace:
+        """A workspace that starts as a copy of a local directory, caches and version control left out.
+
+        Raises `InvalidInput` when it cannot be read, `PayloadTooLarge` at a limit, before anything was sent.
+        """
+        from box_agent.files.scan import scan
+        from box_agent.files.upload import upload
+
+        found = await asyncio.to_thread(scan, directory)
+        await upload(found, BlobClient(self._hub))
+        return await self.create(name, found.tree, metadata=metadata)
 
     async def get(self, id: str) -> Workspace:
         """Raises `WorkspaceNotFound`."""

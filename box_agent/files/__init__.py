@@ -6,6 +6,7 @@
 ``scan``          directory → tree and blobs; with a manifest only what changed is read
 ``manifest``      what was known of each file when it was last read or written
 ``materialise``   tree → directory
+``upload``        what a scan found, to the hub's blob store
 ``cache``         blobs on this machine, by hash
 ================  ==============================================================
 """
