@@ -270,7 +270,7 @@ def _request() -> bytes:
 
 
 async def fanout(url: str, width: int = 32, count: int = 200, runs: int = 7) -> Sequence[Row]:
-    """One stored event, ``width`` durable subscribers in one process: deliveries handled and acknowledged per second."""
+    """One stored event, ``width`` durable subscribers in one process: deliveries handled and acked per second."""
     raw_nc = await nats.connect(url)
     js = raw_nc.jetstream(timeout=30)
     total = width * count

@@ -225,7 +225,7 @@ class Serving:
             await self._answer(call, envelopes.ERROR, skill_error(error, call.info).to_info().model_dump())
         finally:
             deadlines.remove(call, ticket)
-            del self._running[call.info.id]
+            self._running.pop(call.info.id, None)
 
     async def _run(self, skill: Skill, call: RunningCall, envelope: Envelope) -> None:
         fetching = self._refs.resolve(envelope)
@@ -283,6 +283,8 @@ class Serving:
         call.info.cancellation.request()
         if call.task is not None:
             call.task.cancel()
+            # one that is cancelled before its first step never gets to take itself out
+            call.task.add_done_callback(lambda _: self._running.pop(call.info.id, None))
 
     def _no_such_skill(self, name: str) -> SkillNotFound:
         names = sorted(skill for skill in self._skills if not skill.startswith("_"))
