@@ -30,6 +30,12 @@ class Found:
     url: str
     tenant: str = ""
     gateway_url: str = ""
+    token: str = ""
+
+    @property
+    def dashboard_url(self) -> str:
+        """What a person opens in a browser; empty when whoever runs the bus did not say."""
+        return f"{self.gateway_url}/?token={self.token}" if self.gateway_url else ""
 
 
 def discover(url: str | None, settings: AgentSettings) -> Found:
@@ -55,7 +61,8 @@ def running_hub(file: Path) -> Found | None:
 
 
 def _found(record: dict[str, Any]) -> Found:
-    return Found(str(record["nats_url"]), str(record.get("tenant", "")), str(record.get("gateway_url", "")))
+    rest = (str(record.get(key) or "") for key in ("tenant", "gateway_url", "token"))
+    return Found(str(record["nats_url"]), *rest)
 
 
 class _Embedded:

@@ -54,7 +54,7 @@ def main(directory: Path, options: Options) -> int:
 async def _run(directory: Path, options: Options) -> int:
     console = Console(highlight=False)
     async with gathered(options) as team:
-        url = await team.planner.agent.dashboard_url()
+        url = team.dashboard_url
         if url:
             console.print(Text.assemble("dashboard  ", (url, "cyan underline")), soft_wrap=True)
         code = await repair_directory(team, directory, options, console)

@@ -71,7 +71,7 @@ class Planner:
     async def survey(self, directory: Path, timeout_s: float) -> Plan:
         """Imports ``directory`` and runs its tests under coverage. Raises `Problem` when there is nothing to repair."""
         workspace = await self.agent.workspaces.import_directory(directory, name=_name_of(directory))
-        await self.agent.boxes.register(PytestRunner)
+        await self.agent.register(PytestRunner)
         conversation = await self.agent.conversations.create(title=f"repair of {directory.name}")
         task = await self.agent.delegate(
             PytestRunner.name,
@@ -111,8 +111,7 @@ class Planner:
             await self._finish(plan, "")
             await self._say(plan, "nobody found a repair")
             return None
-        changes = await self.agent.workspaces.diff(winner.branch, content=True)
-        diff = "".join(change.text for change in changes)
+        diff = "".join(row.get("text") or "" for row in await self.agent.workspaces.diff_text(winner.branch))
         commit = await self.agent.workspaces.commit(winner.branch)
         await self._finish(plan, winner.branch)
         await self._say(plan, f"committed {winner.branch}: {winner.path}:{winner.line} {winner.change}")

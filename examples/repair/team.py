@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from rich.console import Console
 
 from box_agent import aio
 from box_agent.agent import Agent
+from box_agent.config import AgentSettings
+from box_agent.discovery import discover
 from examples.repair import problem
 from examples.repair.apply import apply_changes
 from examples.repair.coder import Coder
@@ -40,26 +43,30 @@ class Options:
 class Team:
     planner: Planner
     coders: list[Coder]
+    dashboard_url: str
 
 
 @asynccontextmanager
 async def gathered(options: Options) -> AsyncIterator[Team]:
     """A planner, coders and a reviewer, attached and listening; all say goodbye at the end."""
     llm = LlmSettings()
+    found = await asyncio.to_thread(discover, None, AgentSettings())
     names = [f"coder-{i + 1}" for i in range(min(options.coders, options.parallel))]
     async with AsyncExitStack() as stack:
 
         async def attached(name: str) -> Agent:
-            return await stack.enter_async_context(await aio.connect(name))
+            return await stack.enter_async_context(aio.connect(name, url=found.url, tenant=found.tenant or None))
 
         coders: list[Coder] = [Coder(await attached(name)) for name in names]
         if llm.url:
             coders.append(LlmCoder(await attached("coder-llm"), llm))
         planner = Planner(await attached(PLANNER), [c.agent.address for c in coders])
         reviewer = Reviewer(await attached(REVIEWER))
-        for member in (*coders, planner, reviewer):
-            await member.subscribe()
-        yield Team(planner, coders)
+        for coder in coders:
+            await coder.subscribe()
+        await reviewer.subscribe()
+        await planner.subscribe()
+        yield Team(planner, coders, found.dashboard_url)
 
 
 async def repair_directory(team: Team, directory: Path, options: Options, console: Console) -> int:
