@@ -38,14 +38,14 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def kill_descendants(root: int, *, spare: frozenset[int] = frozenset()) -> int:
-    """SIGKILL everything below ``root`` until nothing new appears; how many were killed.
+def kill_descendants(root: int) -> int:
+    """SIGKILL everything below ``root``, which itself does not fork now; how many were killed.
 
     All are stopped before any is killed, so a process that keeps forking cannot outrun this.
     """
     frozen: set[int] = set()
     while True:
-        fresh = [pid for pid in descendants(root) if pid not in frozen and pid not in spare]
+        fresh = [pid for pid in descendants(root) if pid not in frozen]
         if not fresh:
             break
         for pid in fresh:
@@ -56,10 +56,17 @@ def kill_descendants(root: int, *, spare: frozenset[int] = frozenset()) -> int:
     return len(frozen)
 
 
-def marked(boxes: frozenset[str] | None = None) -> dict[int, str]:
-    """Pid → box id of processes whose initial environment names one of ``boxes`` (``None``: any)."""
+def kill_tree(root: int) -> None:
+    """SIGKILL ``root`` and everything below it."""
+    send(root, signal.SIGSTOP)  # else it goes on forking while its descendants are counted
+    kill_descendants(root)
+    send(root, signal.SIGKILL)
+
+
+def marked(values: frozenset[str] | None = None, marker: str = MARKER) -> dict[int, str]:
+    """Pid → value of ``marker`` of processes started with one of ``values`` in their environment (``None``: any)."""
     found: dict[int, str] = {}
-    prefix = f"{MARKER}=".encode()
+    prefix = f"{marker}=".encode()
     for pid in _pids():
         try:
             environment = (_PROC / str(pid) / "environ").read_bytes()
@@ -69,22 +76,21 @@ def marked(boxes: frozenset[str] | None = None) -> dict[int, str]:
             continue
         for entry in environment.split(b"\0"):
             if entry.startswith(prefix):
-                box = entry[len(prefix) :].decode(errors="replace")
-                if boxes is None or box in boxes:
-                    found[pid] = box
+                value = entry[len(prefix) :].decode(errors="replace")
+                if values is None or value in values:
+                    found[pid] = value
     return found
 
 
-def kill_marked(boxes: frozenset[str], within_s: float = 5.0) -> list[int]:
-    """SIGKILL processes marked with one of ``boxes`` until there are none; those still there after ``within_s``."""
+def kill_marked(values: frozenset[str], *, marker: str = MARKER, within_s: float = 5.0) -> list[int]:
+    """SIGKILL processes marked with one of ``values`` until there are none; those still there after ``within_s``."""
     until = time.monotonic() + within_s
     while True:
-        here = [pid for pid in marked(boxes) if alive(pid)]
+        here = [pid for pid in marked(values, marker) if alive(pid)]
         if not here or time.monotonic() > until:
             return here
         for pid in here:
-            kill_descendants(pid)
-            send(pid, signal.SIGKILL)
+            kill_tree(pid)
         time.sleep(0.01)
 
 

@@ -1,0 +1,153 @@
+"""The worker: the process in which a box's skills run. One thread reads the socket, the main thread runs skills."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from pathlib import Path
+from typing import Any, NoReturn
+
+from box_agent.box.context import Context
+from box_agent.box.program import Program, running
+from box_agent.worker import commands
+from box_agent.worker.calls import RunningCall
+from box_agent.worker.execution import Execution, execution_for
+from box_agent.worker.frames import Frame, Wire
+from box_agent.worker.interrupt import CallCancelled, Interrupts
+from box_agent.worker.port import Emitter, Requests, WorkerPort
+from schemas.errors import BoxhubError, Overloaded, SkillFailed
+
+MAX_CALLS = 256
+"""Waiting and running in one box; the next one is refused."""
+
+
+class BoxSurroundings:
+    """What ``self`` of a skill reaches of its box. Made with the template, pointed at the worker after the fork."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.worker: Worker | None = None
+
+    def run(self, command: str, *, timeout_s: float | None = None) -> commands.Completed:
+        """A shell command in the box's directory; its output goes to the log of the call that runs it."""
+        context, worker = running.get(), self.worker
+        if context is None or worker is None:  # in setup()
+            return commands.run(command, directory=self.directory, timeout_s=timeout_s)
+        return commands.run(
+            command,
+            directory=self.directory,
+            timeout_s=timeout_s,
+            on_output=context.log,
+            cancelled=lambda: context.cancelled,
+            shield=worker.interrupts.shield,
+        )
+
+
+class Worker:
+    """Serves one box until its node says stop or goes away. Made in the process's main thread."""
+
+    def __init__(self, sock: socket.socket, box: str, surroundings: BoxSurroundings) -> None:
+        self.interrupts = Interrupts()
+        self._wire = Wire(sock)
+        self._box = box
+        self._surroundings = surroundings
+        self._requests = Requests(self.send)
+        self._emitter = Emitter(self.send)
+        self._calls: dict[str, RunningCall] = {}
+        self._execution: Execution | None = None
+        surroundings.worker = self
+
+    def send(self, frame: Frame) -> None:
+        """A whole frame or none. The node being gone ends the process: nobody is left to work for."""
+        with self.interrupts.shield():
+            try:
+                self._wire.send(frame)
+            except OSError:
+                os._exit(1)
+
+    def run(self, program: Program, *, set_up: bool, concurrency: int) -> NoReturn:
+        """Set up if the template could not, say ready, serve. Does not return: the process ends."""
+        try:
+            if set_up:
+                program.start(self._surroundings)
+            self._execution = execution_for(program, self.interrupts, self._context, concurrency)
+        except BaseException as error:  # noqa: BLE001 - whatever the user's code raised, whoever spawned must hear it
+            self.send({"t": "failed", "error": setup_error(error).to_info().model_dump(mode="json")})
+            os._exit(1)
+        self.send({"t": "ready", "pid": os.getpid()})
+        threading.Thread(target=self._read, name="boxhub-reader", daemon=True).start()
+        self._execution.run()
+        os._exit(0)
+
+    def _context(self, call: RunningCall) -> Context:
+        return Context(
+            WorkerPort(call, self._requests, self._emitter),
+            call=call.id,
+            address=self._box,
+            caller=call.caller,
+            skill=call.skill,
+            directory=self._surroundings.directory,
+            deadline_at=call.deadline_at,
+            branch=call.branch,
+        )
+
+    # --- the reading thread ---------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        try:
+            for frame in self._wire.receive():
+                self._arrived(frame)
+        finally:
+            os._exit(1)  # the node is gone, or talks nonsense; the keeper ends the rest
+
+    def _arrived(self, frame: Frame) -> None:
+        assert self._execution is not None
+        match frame["t"]:
+            case "call":
+                self._accept(RunningCall.of(frame, self._answer))
+            case "credit":
+                if (call := self._calls.get(frame["id"])) is not None:
+                    call.give(frame["n"])
+            case "cancel":
+                if (call := self._calls.get(frame["id"])) is not None:
+                    self._cancel(call)
+            case "answer":
+                self._requests.answer(frame)
+            case "stop":
+                for call in list(self._calls.values()):
+                    self._cancel(call)
+                self._execution.submit(None)
+
+    def _accept(self, call: RunningCall) -> None:
+        assert self._execution is not None
+        if len(self._calls) >= MAX_CALLS:
+            call.fail(Overloaded(f"{self._box}: {len(self._calls)} calls run or wait; try again later", box=self._box))
+            return
+        self._calls[call.id] = call
+        self._execution.submit(call)
+
+    def _cancel(self, call: RunningCall) -> None:
+        assert self._execution is not None
+        call.cancelled = True
+        self._execution.cancel(call)
+
+    def _answer(self, frame: Frame) -> None:
+        """Everything of a call goes through here: the last frame of it takes it off the list."""
+        self.send(frame)
+        if frame["t"] in ("result", "error", "end"):
+            self._calls.pop(frame["id"], None)
+
+
+def setup_error(error: BaseException) -> BoxhubError:
+    """What went wrong before the box was ready."""
+    if isinstance(error, BoxhubError):
+        return error
+    if isinstance(error, CallCancelled):
+        raise error
+    import traceback
+
+    text: Any = "".join(traceback.format_exception(error, limit=-20))
+    return SkillFailed(
+        f"setup: {type(error).__name__}: {error}", type=type(error).__name__, traceback=text, skill="setup"
+    )
