@@ -3,6 +3,8 @@
 ===============  ==================================================================================
 ``config``       every setting of the hub, one frozen object
 ``version``      which version this is
+``logging``      how events are written
+``private_file`` files that only their owner may read
 ``app``          the composition root: ``async with Hub(settings) as hub``; ``python -m hub.app``
 ``services/``    what the hub does for others, free of any transport: one file per family
 ``bus_adapter``  serves the services as skills of ``_hub`` on the bus

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from hub.local.home import Home, write_private
+from hub.local.home import Home
+from hub.private_file import write_private
 from schemas.errors import DeadlineExceeded
 
 DOWN_TIMEOUT_S: Final = 30.0

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from hub.private_file import write_private
 from schemas.errors import AlreadyExists, InvalidInput
 
 
@@ -119,12 +120,3 @@ class Secrets:
     @staticmethod
     def _kinds() -> dict[str, Any]:
         return {"nats_port": int, "nats_user": str, "nats_password": str, "token": str}
-
-
-def write_private(path: Path, text: str) -> None:
-    """Put ``text`` at ``path`` in one step, mode 0600: a reader sees the old or the new file, never half of one."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    fresh.replace(path)

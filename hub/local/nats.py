@@ -8,7 +8,8 @@ import socket
 from pathlib import Path
 from shutil import which
 
-from hub.local.home import Home, Secrets, write_private
+from hub.local.home import Home, Secrets
+from hub.private_file import write_private
 from schemas.errors import DriverUnavailable
 
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024

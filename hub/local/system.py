@@ -16,8 +16,9 @@ from typing import Any, Final, Self
 from hub.local import nats
 from hub.local.child import Child, Line
 from hub.local.connection import Connection, write_connection
-from hub.local.home import Home, Secrets, write_private
+from hub.local.home import Home, Secrets
 from hub.local.logs import LogFile
+from hub.private_file import write_private
 from hub.version import version
 from schemas.errors import Cancelled, Unavailable
 from schemas.subjects import DEFAULT_TENANT
