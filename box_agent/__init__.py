@@ -5,6 +5,8 @@
 ``sync``          the same verbs, blocking; what this package's own names are
 ``background``    the event loop that the sync verbs run on
 ``agent``         `Agent`: an address on the bus, with every verb
+``address``       what may stand for an address
+``offering``      the skills an agent offers
 ``runner``        runs attempts of tasks under leases
 ``discovery``     finds a running hub, or starts one quietly
 ``config``        settings

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
-import inspect
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from box_agent.box.skill import bind, options_of
-from box_agent.box.skill import skill as mark_skill
+from box_agent.address import address_of, checked_id
 from box_agent.bus.blobrefs import BlobRefs
 from box_agent.bus.calls import Calls
 from box_agent.bus.connection import Connection
@@ -26,22 +21,17 @@ from box_agent.bus.received import Message
 from box_agent.bus.scope import Scope
 from box_agent.bus.serving import Serving
 from box_agent.bus.signals import Signals
-from box_agent.bus.skills import AgentPort, CallInfo, OwnSkill, Skill
 from box_agent.bus.streams import Streams
 from box_agent.bus.threads import Threads
 from box_agent.config import AgentSettings
-from box_agent.context.blobs import BlobClient
-from box_agent.context.boxes import BoxClient
-from box_agent.context.conversations import ConversationClient
-from box_agent.context.hub import Hub
-from box_agent.context.keyvalues import KeyValueClient
-from box_agent.context.tasks import TaskClient, TaskHandle
-from box_agent.context.workspaces import WorkspaceClient
+from box_agent.context.services import HubServices
+from box_agent.context.tasks import TaskHandle
+from box_agent.offering import Offering
 from schemas import envelope as envelopes
 from schemas import subjects
-from schemas.box import LiveBox, SkillSpec
+from schemas.box import LiveBox
 from schemas.deadletter import DeadLetter
-from schemas.errors import AlreadyExists, InvalidInput
+from schemas.errors import AlreadyExists
 from schemas.ids import check_name, new_id
 from schemas.model import timestamp
 from schemas.task import TaskSpec
@@ -49,6 +39,7 @@ from schemas.task import TaskSpec
 if TYPE_CHECKING:
     from box_agent.bus.delivery import Delivery
     from box_agent.bus.signals import SignalSubscription
+    from box_agent.live import LiveBox as LiveHandle
     from box_agent.runner import Runner
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,7 +47,7 @@ Kind = Literal["attached", "system", "live"]
 Handler = Callable[[Any], Any]
 
 
-class Agent:
+class Agent(Offering, HubServices):
     """One address on the bus. Made by `connect`; `attach` makes further ones over the same connection.
 
     Handlers and skills may be coroutine functions, or plain functions, which run in threads of their own.
@@ -79,7 +70,7 @@ class Agent:
         self.instance = new_id("i")
         self.connection = connection
         self.settings: AgentSettings = connection.settings
-        self.skills: dict[str, Skill] = {}
+        super().__init__()
         self._parent = parent
         self._source = subjects.source(tenant, address)
         self._started_at = timestamp()
@@ -226,7 +217,7 @@ class Agent:
             envelopes.MESSAGE,
             self._source,
             data,
-            id=id and _checked_id(id),
+            id=checked_id(id),
             correlationid=correlation_id,
             causationid=causation_id,
             replyto=None if reply_to is None else subjects.token(address_of(reply_to)),
@@ -266,13 +257,6 @@ class Agent:
         if self._inbox_open:
             raise AlreadyExists(f"the inbox of {self.address!r} has a handler; close that subscription first")
         self._inbox_open = True
-        delivery: Delivery | None = None
-
-        def closed() -> None:
-            self._inbox_open = False
-            if delivery in self._subscriptions:
-                self._subscriptions.remove(delivery)
-
         try:
             delivery = await open_inbox(
                 self.connection,
@@ -284,13 +268,17 @@ class Agent:
                 handler=handler,
                 name=name,
                 max_deliver=max_deliver or self.settings.max_deliver,
-                on_closed=closed,
+                on_closed=self._inbox_closed,
             )
         except BaseException:
             self._inbox_open = False
             raise
         self._subscriptions.append(delivery)
         return delivery
+
+    def _inbox_closed(self, delivery: Delivery) -> None:
+        self._inbox_open = False
+        self._subscriptions.remove(delivery)
 
     # --- events --------------------------------------------------------------------------------------------------
 
@@ -312,7 +300,7 @@ class Agent:
             envelopes.EVENT,
             self._source,
             data,
-            id=id and _checked_id(id),
+            id=checked_id(id),
             correlationid=correlation_id,
             causationid=causation_id,
             branch=branch,
@@ -341,12 +329,6 @@ class Agent:
         *new* durable begins (default: now); one that exists goes on where it was. ``durable=False`` keeps nothing:
         events from ``since``, ``from_sequence`` or now on, strictly in order, gone with this subscription.
         """
-        delivery: Delivery | None = None
-
-        def closed() -> None:
-            if delivery in self._subscriptions:
-                self._subscriptions.remove(delivery)
-
         delivery = await self._events.subscribe(
             pattern,
             runner(handler, self.threads),
@@ -356,7 +338,7 @@ class Agent:
             from_sequence=from_sequence,
             durable=durable,
             max_deliver=max_deliver or self.settings.max_deliver,
-            on_closed=closed,
+            on_closed=self._subscriptions.remove,
         )
         self._subscriptions.append(delivery)
         return delivery
@@ -398,56 +380,11 @@ class Agent:
         """
         return self._calls.stream(address_of(box), skill, args, kwargs, timeout_s)
 
-    @overload
-    def skill(self, fn: F, /) -> F: ...
-    @overload
-    def skill(
-        self, /, *, name: str | None = None, description: str | None = None, timeout_s: float | None = None
-    ) -> Callable[[F], F]: ...
-    def skill(
-        self,
-        fn: Any = None,
-        /,
-        *,
-        name: str | None = None,
-        description: str | None = None,
-        timeout_s: float | None = None,
-    ) -> Any:
-        """Offer a function as a skill at this address; usable as a decorator, with or without arguments."""
-
-        def offer(target: F) -> F:
-            self.add_skill(self._own(named(target, name, description, timeout_s)))
-            return target
-
-        return offer if fn is None else offer(fn)
-
-    def serve(self, spec: SkillSpec, fn: Callable[..., Any]) -> None:
-        """Offer ``fn`` under the name and description of ``spec``; its hints check the arguments."""
-        self.add_skill(self._own(named(fn, spec.name, spec.description or None, spec.timeout_s)))
-
-    def serve_own(self, method: Callable[..., Any]) -> None:
-        """Offer a method under its own name; system skills start with ``_``."""
-        self.add_skill(self._own(method))
-
-    def add_skill(self, skill: Skill) -> None:
-        """Offer any `Skill`, one whose code lives elsewhere (`ForwardedSkill`) included. Replaces one of that name."""
-        self.skills[skill.spec.name] = skill
+    def _skills_changed(self) -> None:
         self._presence.changed()
 
-    def remove_skill(self, name: str) -> None:
-        self.skills.pop(name, None)
-        self._presence.changed()
-
-    def _own(self, fn: Callable[..., Any]) -> OwnSkill:
-        return OwnSkill(bind(fn), self._port)
-
-    def _port(self, call: CallInfo) -> AgentPort:
-        verbs: Mapping[str, Callable[..., Any]] = {
-            "send_message": self.send_message,
-            "publish_event": self.publish_event,
-            "call": self.call,
-        }
-        return AgentPort(call, asyncio.get_running_loop(), verbs, self.publish_signal)
+    def _verbs(self) -> dict[str, Callable[..., Any]]:
+        return {"send_message": self.send_message, "publish_event": self.publish_event, "call": self.call}
 
     # --- tasks ---------------------------------------------------------------------------------------------------
 
@@ -475,6 +412,16 @@ class Agent:
         record = await self.tasks.submit(spec)
         return TaskHandle(self.tasks, record.id)
 
+    async def spawn(self, box: Any, **options: Any) -> LiveHandle:
+        """A live box of a Box or a definition, ready, and owned by this agent: it ends when the agent does.
+
+        ``options``: ``id`` (its address), ``branch`` (mount its files), ``isolation`` (at least), ``driver``, ``node``,
+        ``timeout_s``. Raises `NoCapacity`, `DriverUnavailable`, `DeadlineExceeded`, and what ``setup()`` raised.
+        """
+        from box_agent.live import spawn
+
+        return await spawn(self, box, **options)
+
     # --- dead letters --------------------------------------------------------------------------------------------
 
     async def dead_letters(self, box: Any = None, limit: int = 100) -> list[DeadLetter]:
@@ -484,64 +431,3 @@ class Agent:
     async def redrive(self, sequence: int) -> int:
         """Give a dead letter to the handler that gave up on it again; its new sequence. Raises `NotFound`."""
         return await self._letters.redrive(sequence)
-
-    # --- the hub's services --------------------------------------------------------------------------------------
-
-    @cached_property
-    def _hub(self) -> Hub:
-        return Hub(self)
-
-    @cached_property
-    def blobs(self) -> BlobClient:
-        return BlobClient(self._hub)
-
-    @cached_property
-    def boxes(self) -> BoxClient:
-        return BoxClient(self._hub)
-
-    @cached_property
-    def conversations(self) -> ConversationClient:
-        return ConversationClient(self._hub)
-
-    @cached_property
-    def keyvalues(self) -> KeyValueClient:
-        return KeyValueClient(self._hub)
-
-    @cached_property
-    def tasks(self) -> TaskClient:
-        return TaskClient(self._hub)
-
-    @cached_property
-    def workspaces(self) -> WorkspaceClient:
-        return WorkspaceClient(self._hub)
-
-
-def named(fn: Callable[..., Any], name: str | None, description: str | None, timeout_s: float | None) -> Any:
-    """``fn`` as a skill under that name; the function itself stays unmarked."""
-    if name is None and description is None and timeout_s is None:
-        return fn
-    options = options_of(fn)
-    if options is not None:
-        name, description = name or options.name, description or options.description
-        timeout_s = options.timeout_s if timeout_s is None else timeout_s
-    marked = functools.partial(fn)
-    return mark_skill(
-        name=name or getattr(fn, "__name__", ""), description=description or inspect.getdoc(fn), timeout_s=timeout_s
-    )(marked)
-
-
-def address_of(box: Any) -> str:
-    """The address of a string, an agent, a live box or a Box."""
-    if isinstance(box, str):
-        return box
-    for field in ("address", "id", "name"):
-        value = getattr(box, field, None)
-        if isinstance(value, str) and value:
-            return value
-    raise InvalidInput(f"{box!r} has no address; give a name such as 'planner', or a live box")
-
-
-def _checked_id(id: str) -> str:
-    if not isinstance(id, str) or not 0 < len(id) <= 200 or not id.isprintable() or not id.isascii() or " " in id:
-        raise InvalidInput(f"id {str(id)[:80]!r}: use 1-200 printable ASCII characters without spaces")
-    return id

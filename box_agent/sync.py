@@ -240,7 +240,7 @@ class Agent:
         return TaskHandle(handle, self.background)
 
     def spawn(self, box: Any, **options: Any) -> SyncLiveBox:
-        """A live box that ends when this agent does; see `box_agent.live.spawn` for options and errors."""
+        """A live box of a Box or a definition, ready, and owned by this agent."""
         from box_agent.live import SyncLiveBox
 
         return SyncLiveBox(self.background.run(self.aio.spawn(box, **options)), self.background)

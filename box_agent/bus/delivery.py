@@ -40,7 +40,7 @@ class Delivery:
         decode: Callable[[Delivered], Stored],
         *,
         ordered: bool = True,
-        on_closed: Callable[[], None] = lambda: None,
+        on_closed: Callable[[Delivery], None] = lambda delivery: None,
     ) -> None:
         self._connection = connection
         self._streams = streams
@@ -95,7 +95,7 @@ class Delivery:
                 await consumers.delete(self._connection, self._spec.stream, self._spec.name)
         finally:
             await self._scope.aclose()
-            self._on_closed()
+            self._on_closed(self)
 
     # --- arrival -------------------------------------------------------------------------------------------------
 

@@ -63,7 +63,7 @@ class Events:
         from_sequence: int | None,
         durable: bool,
         max_deliver: int,
-        on_closed: Callable[[], None],
+        on_closed: Callable[[Delivery], None],
     ) -> Delivery:
         """See `Agent.on_event`."""
         if group is not None and not durable:
@@ -84,9 +84,9 @@ class Events:
         )
         self._in_use.add(spec.name)
 
-        def closed() -> None:
+        def closed(delivery: Delivery) -> None:
             self._in_use.discard(spec.name)
-            on_closed()
+            on_closed(delivery)
 
         burial = Burial(self._publisher, self._tenant, self._box, spec.name, name)
         lanes = Lanes(

@@ -47,7 +47,7 @@ async def open_inbox(
     handler: Callable[[Any], Awaitable[Any]],
     name: str,
     max_deliver: int,
-    on_closed: Callable[[], None],
+    on_closed: Callable[[Delivery], None],
 ) -> Delivery:
     """Hand every message for ``box`` to ``handler``. All instances of the box share the inbox."""
     consumer = consumer_name(box)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from box_agent.box.context import Context
+from box_agent.box.skill import options_of, skill
 
 if TYPE_CHECKING:
     from box_agent.box.context import ContextPort
@@ -117,6 +120,19 @@ class ForwardedSkill:
 
     def result(self, value: Any) -> Any:
         return value
+
+
+def named(fn: Callable[..., Any], name: str | None, description: str | None, timeout_s: float | None) -> Any:
+    """``fn`` as a skill with these options; the function itself stays unmarked."""
+    if name is None and description is None and timeout_s is None:
+        return fn
+    options = options_of(fn)
+    if options is not None:
+        name, description = name or options.name, description or options.description
+        timeout_s = options.timeout_s if timeout_s is None else timeout_s
+    name = name or getattr(fn, "__name__", "")
+    mark = skill(name=name, description=description or inspect.getdoc(fn), timeout_s=timeout_s)
+    return mark(functools.partial(fn))
 
 
 class AgentPort:

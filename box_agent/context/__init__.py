@@ -1,6 +1,7 @@
 """Typed clients of the hub's services, reached over the bus.
 
 =================  ==========================================================
+``services``       all of them, as attributes of an agent
 ``hub``            one call to the hub, and watches that come back
 ``conversations``  append-only trees of turns
 ``keyvalues``      small JSON documents with a revision
