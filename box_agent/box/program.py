@@ -98,13 +98,18 @@ class Program:
 
     def skill(self, name: str) -> tuple[Bound, Any]:
         """The bound skill and the instance it runs on. Raises `SkillNotFound` with what there is."""
-        route = self.routes.get(name)
-        if route is None:
-            known = sorted(self.routes)
-            raise SkillNotFound(f"no skill {name!r}; there are: {', '.join(known)}", skill=name, skills=known)
+        bound = self.bound(name)
+        return bound, self.instances[self.routes[name].part]
+
+    def bound(self, name: str) -> Bound:
+        """The skill's checked form, made once; also before `start`. Raises as `skill` does."""
         if name not in self._bound:
+            route = self.routes.get(name)
+            if route is None:
+                known = sorted(self.routes)
+                raise SkillNotFound(f"no skill {name!r}; there are: {', '.join(known)}", skill=name, skills=known)
             self._bound[name] = bind(self._function(route))
-        return self._bound[name], self.instances[route.part]
+        return self._bound[name]
 
     def sibling(self, name: str) -> Callable[..., Any]:
         """A skill as a plain method, for other skills of the same Box: no copy, no check, the same process."""
@@ -137,6 +142,11 @@ class Running:
 
 class _Bare:
     """The ``self`` of a value-style part's skills that want one."""
+
+    def run(self, command: str, *, timeout_s: float | None = None) -> Any:
+        """A shell command in the box's directory; see `box_agent.box.box.Box.run`."""
+        live: Running = self.__dict__[LIVE]
+        return live.surroundings.run(command, timeout_s=timeout_s)
 
     def __getattr__(self, name: str) -> Any:
         return sibling_of(self, name)

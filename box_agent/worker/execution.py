@@ -209,7 +209,7 @@ async def _single(value: Any) -> AsyncIterator[Any]:
 
 def execution_for(program: Program, interrupts: Interrupts, context: MakeContext, concurrency: int) -> Execution:
     """The lightest one that can run all skills of ``program``."""
-    kinds = {program.skill(name)[0].kind for name in program.routes}
+    kinds = {program.bound(name).kind for name in program.routes}
     if kinds & {"async", "async_generator"}:
         return LoopExecution(program, interrupts, context, concurrency)
     return SerialExecution(program, interrupts, context)

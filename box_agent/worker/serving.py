@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import traceback
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from box_agent.box.context import Context
 from box_agent.box.program import Program, running
@@ -14,7 +15,7 @@ from box_agent.worker import commands
 from box_agent.worker.calls import RunningCall
 from box_agent.worker.execution import Execution, execution_for
 from box_agent.worker.frames import Frame, Wire
-from box_agent.worker.interrupt import CallCancelled, Interrupts
+from box_agent.worker.interrupt import Interrupts
 from box_agent.worker.port import Emitter, Requests, WorkerPort
 from schemas.errors import BoxhubError, Overloaded, SkillFailed
 
@@ -143,11 +144,7 @@ def setup_error(error: BaseException) -> BoxhubError:
     """What went wrong before the box was ready."""
     if isinstance(error, BoxhubError):
         return error
-    if isinstance(error, CallCancelled):
-        raise error
-    import traceback
-
-    text: Any = "".join(traceback.format_exception(error, limit=-20))
+    text = "".join(traceback.format_exception(error, limit=-20))
     return SkillFailed(
         f"setup: {type(error).__name__}: {error}", type=type(error).__name__, traceback=text, skill="setup"
     )

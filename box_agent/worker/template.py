@@ -1,0 +1,235 @@
+"""The template: a single-threaded process with a Box's code loaded and set up, which forks a box on demand.
+
+The first template of a node has nothing but the platform's own imports; `derive` forks it into one per definition, so a
+new Box pays for its own imports only. Loading another Box's code never happens in a process that has some already.
+
+Control socket (SEQPACKET, JSON, descriptors beside it). Orders: ``derive`` (+ the new template's socket), ``load``,
+``spawn`` (+ the worker's socket, the keeper's socket). Every order gets one answer.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from box_agent.box.program import Program
+from box_agent.worker import kernel, processes
+from box_agent.worker.keeper import keep
+from box_agent.worker.serving import BoxSurroundings, Worker, setup_error
+
+ORDER_BYTES: Final = 192 * 1024
+"""Largest order or answer; what is larger travels as a file."""
+_HARMLESS: Final = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/dev/full")
+
+
+def main(fd: int, parent: int) -> None:
+    """The first template; ``parent`` is the node, without which it must not be."""
+    kernel.die_with_parent(parent)
+    os.setsid()
+    Template(socket.socket(fileno=fd)).serve()
+
+
+class Template:
+    """Serves orders until its control socket closes."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._surroundings = BoxSurroundings(Path.cwd())
+        self._program = Program([], {})
+        self._set_up_in_box = False
+        self._wake: tuple[int, int] | None = None
+        kernel.adopt_orphans()  # of a keeper that was killed: they are not lost and can be found
+
+    def serve(self) -> NoReturn:
+        self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
+        poll = select.poll()
+        poll.register(self._control.fileno(), select.POLLIN)
+        poll.register(self._wake[0], select.POLLIN)
+        while True:
+            ready = {fd for fd, _ in poll.poll()}
+            if self._wake[0] in ready:
+                os.read(self._wake[0], 512)
+                _reap()
+            if self._control.fileno() in ready:
+                self._obey()
+
+    def _obey(self) -> None:
+        data, fds, _, _ = socket.recv_fds(self._control, ORDER_BYTES, 2)
+        if not data:
+            os._exit(0)
+        order = json.loads(data)
+        try:
+            answer = getattr(self, f"_{order['op']}")(order, fds)
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything; whoever ordered must hear it
+            answer = {"error": _printable(error)}
+        finally:
+            for fd in fds:
+                os.close(fd)
+        self._control.send(json.dumps(answer).encode())
+
+    # --- orders -------------------------------------------------------------------------------------------------------
+
+    def _derive(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        base = os.getpid()
+        pid = os.fork()
+        if pid:
+            return {"pid": pid}
+        self._leave()
+        try:
+            kernel.die_with_parent(base)
+            os.setsid()
+            Template(socket.socket(fileno=os.dup(fds[0]))).serve_closing(fds)
+        finally:
+            os._exit(1)
+
+    def serve_closing(self, fds: list[int]) -> NoReturn:
+        for fd in fds:
+            os.close(fd)
+        self.serve()
+
+    def _load(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        """Code, imports, ``setup``; then memory is frozen, so that forks share it."""
+        directory = Path(order["directory"])
+        _output_to(Path(order["log"]))
+        os.environ.clear()
+        os.environ.update(order["env"])
+        _add_paths(order["sys_path"])
+        os.chdir(directory)
+        self._surroundings.directory = directory
+        if order["code"]:
+            self._program = Program.unpack(Path(order["code"]).read_bytes())
+        for name in self._program.routes:
+            self._program.bound(name)
+        self._set_up_in_box = order["set_up_in_box"]
+        if not self._set_up_in_box:
+            before = _open_files()
+            self._program.start(self._surroundings)
+            unclean = _unclean(before)
+            if unclean:
+                return {"unclean": unclean}
+        gc.collect()
+        gc.freeze()
+        return {"loaded": True}
+
+    def _spawn(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        pid = os.fork()
+        if pid:
+            return {"pid": pid}
+        self._leave()
+        worker, control = fds
+
+        def work(output: int) -> None:
+            self._become_worker(socket.socket(fileno=worker), output, order)
+
+        keep(socket.socket(fileno=control), work, worker)
+
+    # --- in a child ---------------------------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        """Forget what belongs to the template, right after a fork."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._control.close()
+        if self._wake is not None:
+            for fd in self._wake:
+                os.close(fd)
+            self._wake = None
+
+    def _become_worker(self, sock: socket.socket, output: int, order: dict[str, Any]) -> NoReturn:
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        for fd in (null, output):
+            os.close(fd)
+        directory = Path(order["directory"])
+        os.chdir(directory)
+        os.environ.update(order["env"])
+        self._surroundings.directory = directory
+        _limit(order["limits"])
+        _reseed()
+        worker = Worker(sock, order["box"], self._surroundings)
+        worker.run(self._program, set_up=self._set_up_in_box, concurrency=order["concurrency"])
+
+
+def _reap() -> None:
+    while True:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                return
+        except ChildProcessError:
+            return
+
+
+def _output_to(log: Path) -> None:
+    """What ``setup`` prints goes to a file, for whoever looks why it failed."""
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
+
+
+def _add_paths(paths: list[str]) -> None:
+    """Before the installed packages, behind the standard library: a Box's own files cannot shadow ``json``."""
+    at = next((i for i, p in enumerate(sys.path) if p.endswith(("site-packages", "dist-packages"))), len(sys.path))
+    sys.path[at:at] = paths
+
+
+def _open_files() -> dict[int, str]:
+    found: dict[int, str] = {}
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names, not paths, are wanted
+        try:
+            found[int(name)] = str(Path(f"/proc/self/fd/{name}").readlink())
+        except OSError:
+            continue  # the descriptor of this very listing
+    return found
+
+
+def _unclean(before: dict[int, str]) -> str:
+    """Why a fork would not carry over what ``setup`` made; empty when it does."""
+    threads = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
+    if threads:
+        return f"setup() leaves threads running: {', '.join(threads)}"
+    if processes.descendants(os.getpid()):
+        return "setup() leaves processes running"
+    opened = [target for fd, target in _open_files().items() if before.get(fd) != target and target not in _HARMLESS]
+    return f"setup() leaves open: {', '.join(opened)}" if opened else ""
+
+
+def _limit(limits: dict[str, int]) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for name, value in limits.items():
+        number = getattr(resource, name)
+        _, hard = resource.getrlimit(number)
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(number, (value, value))
+
+
+def _reseed() -> None:
+    """`random` does so by itself; NumPy does not."""
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()
+
+
+def _printable(error: BaseException) -> dict[str, Any]:
+    info = setup_error(error).to_info().model_dump(mode="json")
+    info["message"] = info["message"][:8000]
+    text = "".join(traceback.format_exception(error, limit=-20))[-16000:]
+    return {**info, "details": {"type": type(error).__name__, "traceback": text, **_small(info["details"])}}
+
+
+def _small(details: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in details.items() if len(repr(value)) < 16000}
