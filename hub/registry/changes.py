@@ -31,18 +31,19 @@ class Feed:
         self._arrived.set()
 
     def close(self) -> None:
-        """End the iteration. Harmless twice."""
+        """End the iteration once what waits has been read. Harmless twice."""
         self._closed = True
         self._changes.forget(self)
         self._arrived.set()
 
     async def __aiter__(self) -> AsyncIterator[Change | None]:
-        while not self._closed:
+        while True:
             while self._waiting:
                 yield self._waiting.popleft()
+            if self._closed:
+                return
             self._arrived.clear()
-            if not self._closed:
-                await self._arrived.wait()
+            await self._arrived.wait()
 
     def __enter__(self) -> Feed:
         return self
