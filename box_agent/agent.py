@@ -78,6 +78,7 @@ class Agent(Offering, HubServices):
         self._children: list[Agent] = []
         self._subscriptions: list[Delivery | SignalSubscription] = []
         self._inbox_open = False
+        self._inbox_read: asyncio.Future[None] | None = None
         self._closed = False
         self.streams: Streams = parent.streams if parent else Streams(connection, tenant)
         self.publisher: Publisher = parent.publisher if parent else Publisher(connection, self.streams)
@@ -151,6 +152,8 @@ class Agent(Offering, HubServices):
         if self._closed:
             return
         self._closed = True
+        for subscription in self._subscriptions:
+            subscription.freeze()
         try:
             for child in list(self._children):
                 await child.aclose()
@@ -244,16 +247,20 @@ class Agent(Offering, HubServices):
         """
         reader = InboxReader()
         subscription = await self._open_inbox(reader.handle, "inbox()", None)
+        self._inbox_read = asyncio.get_running_loop().create_future()
         try:
             async for message in reader.messages():
                 yield message
         finally:
             reader.abandon()
             await subscription.aclose()
+            self._inbox_read.set_result(None)
 
     async def _open_inbox(
         self, handler: Callable[[Any], Awaitable[Any]], name: str, max_deliver: int | None
     ) -> Delivery:
+        if self._inbox_read and self._inbox_open:  # a loop that was left closes a moment later
+            await asyncio.wait({self._inbox_read}, timeout=self.settings.close_timeout_s)
         if self._inbox_open:
             raise AlreadyExists(f"the inbox of {self.address!r} has a handler; close that subscription first")
         self._inbox_open = True

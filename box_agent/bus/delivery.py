@@ -83,19 +83,38 @@ class Delivery:
         if self._admission.holding:
             self._scope.spawn(self._end_hold(), f"hold {self._spec.name}")
 
+    def freeze(self) -> None:
+        """Begin no further handler; `aclose` follows."""
+        self._lanes.freeze()
+
     async def aclose(self) -> None:
         """Take no more, let running handlers end within ``close_timeout_s``, give back the rest. Harmless twice."""
         if self._scope.closing:
             return
         self._scope.closing = True
+        self.freeze()
         try:
             await self._pull.stop()
             await self._lanes.aclose(self._connection.settings.close_timeout_s)
-            if not self._spec.durable and self._connection.connected:
-                await consumers.delete(self._connection, self._spec.stream, self._spec.name)
+            await self._leave()
         finally:
             await self._scope.aclose()
             self._on_closed(self)
+
+    async def _leave(self) -> None:
+        if not self._connection.connected:
+            return
+        try:
+            if not self._spec.durable:
+                await consumers.delete(self._connection, self._spec.stream, self._spec.name)
+                return
+            if self._lanes.held:
+                # Asking for it makes the server notice that our last request has no reader any more; without that it
+                # would try to serve the first message given back to us, and then put it behind the others.
+                await consumers.ensure(self._connection, self._spec)
+            self._lanes.give_back()
+        except BoxhubError as error:  # then it comes again after ack_wait_s
+            self._connection.faults.report("not_given_back", consumer=self._spec.name, error=str(error))
 
     # --- arrival -------------------------------------------------------------------------------------------------
 

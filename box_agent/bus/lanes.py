@@ -73,6 +73,7 @@ class Lanes:
         self._slots = asyncio.Semaphore(self._settings.handlers)
         self._scope = Scope()
         self._lanes: dict[str, deque[Held]] = {}
+        self._frozen = False
         self._by_key: dict[tuple[str, str], Held] = {}
         self._handled: OrderedDict[tuple[str, str], None] = OrderedDict()
         self.held: dict[int, Held] = {}
@@ -110,6 +111,8 @@ class Lanes:
 
     def start(self, item: Held) -> None:
         """Into its lane."""
+        if self._frozen:
+            return
         name = self._lane_of(item.received)
         lane = self._lanes.get(name)
         if lane is not None:
@@ -224,16 +227,24 @@ class Lanes:
             for _, item in sorted(self.held.items()):
                 self._connection.send(item.replies[0], b"+WPI")
 
-    async def aclose(self, timeout_s: float) -> None:
-        """Let running handlers end, cancel those that do not in time, and give back the rest in stream order."""
+    def freeze(self) -> None:
+        """Begin nothing more: what waits behind a running handler stays held until `aclose` gives it back."""
+        self._frozen = True
         for lane in self._lanes.values():
             while len(lane) > 1:
-                lane.pop()  # what waits behind the running one stays held, and is given back below
+                lane.pop()
+
+    async def aclose(self, timeout_s: float) -> None:
+        """Let running handlers end, cancel those that do not in time. `give_back` follows."""
+        self.freeze()
         deadline = asyncio.get_running_loop().time() + timeout_s
         waiting = {task for task in self._scope.tasks if task is not asyncio.current_task()}
         if waiting and (left := deadline - asyncio.get_running_loop().time()) > 0:
             await asyncio.wait(waiting, timeout=left)
         await self._scope.aclose()
+
+    def give_back(self) -> None:
+        """Return what is held to the server, in stream order, so that the next instance gets it at once."""
         if self._acks and self._connection.connected:
             for _, item in sorted(self.held.items()):
                 for reply in item.replies:

@@ -46,6 +46,10 @@ class SignalSubscription:
             if not idle.done():
                 idle.set_result(None)
 
+    def freeze(self) -> None:
+        """What waits is dropped; `aclose` follows."""
+        self._waiting.clear()
+
     async def aclose(self) -> None:
         """Signals that still wait are dropped. Harmless twice."""
         if self._scope.closing:
