@@ -11,6 +11,8 @@ from schemas.errors import BoxhubError, Cancelled, DeadlineExceeded, error_from_
 from schemas.task import TERMINAL, TaskRecord, TaskSpec, TaskState, TaskUpdate
 
 _TRY_S = 5.0
+_WAIT_S = 5.0
+_ANSWER_S = 2.0
 
 
 class TaskClient:
@@ -70,12 +72,18 @@ class TaskClient:
         """The record once the task has ended. Raises `DeadlineExceeded`; the task runs on then."""
         try:
             async with asyncio.timeout(timeout_s):
-                record = await self.get(id)
-                while not record.terminal:
-                    async for _ in self.updates(id, after=record.updates):
-                        pass
-                    record = await self.get(id)
-                return record
+                wait_s = 1.0
+                while True:
+                    try:
+                        record = await self._hub.one(
+                            TaskRecord, "task_wait", timeout_s=wait_s + _ANSWER_S, id=id, wait_s=wait_s
+                        )
+                    except BoxhubError as error:
+                        await interrupted(error)
+                        continue
+                    if record.terminal:
+                        return record
+                    wait_s = min(2 * wait_s, _WAIT_S)  # bounded: a hub that is killed meanwhile cannot say so
         except TimeoutError as error:
             raise DeadlineExceeded(
                 f"task {id} has not ended within {timeout_s} s; it runs on", timeout="result", seconds=timeout_s

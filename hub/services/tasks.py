@@ -37,9 +37,9 @@ class TaskService:
         """Raises `TaskNotFound`."""
         return await self._engine.get(id)
 
-    async def task_wait(self, id: str, timeout_s: float = MAX_WAIT_S) -> TaskRecord:
-        """The record once the task has ended; after ``timeout_s`` (at most 25 s) as it is then: ask again."""
-        return await self._engine.wait(id, min(max(0.0, timeout_s), MAX_WAIT_S))
+    async def task_wait(self, id: str, wait_s: float = MAX_WAIT_S) -> TaskRecord:
+        """The record once the task has ended; after ``wait_s`` (at most 25 s) as it is then: ask again."""
+        return await self._engine.wait(id, min(max(0.0, wait_s), MAX_WAIT_S))
 
     async def task_list(self, state: TaskState | None = None, limit: int = 100, box: str = "") -> list[TaskRecord]:
         """The newest first; of one state, or for one box, when that is given."""
