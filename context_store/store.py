@@ -11,6 +11,8 @@ from context_store.backend import Backend, Collection, Records
 from context_store.blobs.port import BlobStore
 from context_store.branch_records import BRANCHES
 from context_store.branches import Branches
+from context_store.conversations.conversations import CONVERSATIONS, Conversations
+from context_store.conversations.turn_log import BATCHES, TURN_INDEX, TurnLog
 from context_store.keyvalues import FLOORS, KEYVALUES, KeyValues
 from context_store.trees import Trees
 from context_store.wakeups import Wakeups
@@ -18,7 +20,7 @@ from context_store.workspaces import WORKSPACES, Workspaces
 from schemas.errors import InvalidInput, StoreUnavailable
 from schemas.ids import check_name
 
-_OWN: Final = frozenset(c.name for c in (BRANCHES, FLOORS, KEYVALUES, WORKSPACES))
+_OWN: Final = frozenset(c.name for c in (BATCHES, BRANCHES, CONVERSATIONS, FLOORS, KEYVALUES, TURN_INDEX, WORKSPACES))
 
 
 class Scope:
@@ -34,6 +36,7 @@ class Scope:
         self.trees = Trees(self.blobs)
         self.branches = Branches(self._own(BRANCHES), self.trees)
         self.workspaces = Workspaces(self._own(WORKSPACES), self.branches)
+        self.conversations = Conversations(self._own(CONVERSATIONS), TurnLog(self._own(BATCHES), self._own(TURN_INDEX)))
         self.keyvalues = KeyValues(
             self._own(KEYVALUES), self._own(FLOORS), self.wakeups, backend.changes, clock=clock, poll_s=poll_s
         )

@@ -137,7 +137,10 @@ class SqliteBackend(Backend):
             thread.stop()
         connection = self._connect()
         try:
-            # Best effort by nature: another process may be using the file, and then it will do this.
+            # Statistics for the planner, then the log back into the file. If another process is using the file, the
+            # checkpoint does what it can and that process does the rest.
+            connection.execute("PRAGMA analysis_limit = 400")
+            connection.execute("PRAGMA optimize")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
             connection.close()

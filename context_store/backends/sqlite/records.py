@@ -110,8 +110,10 @@ class SqliteRecords(Records):
 
         for field, values in wanted.where:
             some = [v for v in values if v is not None]
-            among = f"{column(field)} IN ({', '.join('?' * len(some))})"
-            add(f"({among} OR {column(field)} IS NULL)" if None in values else among, *some)
+            name = f"+{column(field)}" if wanted.words else column(field)  # the words find fewer rows
+            among = f"{name} IN ({', '.join('?' * len(some))})"
+            null = f"{name} IS NULL"
+            add(among if None not in values else null if not some else f"({among} OR {null})", *some)
         if wanted.from_key is not None:
             add("key >= ?", wanted.from_key)
         if wanted.until_key is not None:
@@ -125,10 +127,14 @@ class SqliteRecords(Records):
             more, words = search.condition(self.collection.name, wanted.words)
             add(" AND ".join(more), *words)
         direction = " DESC" if wanted.descending else ""
-        by = f"{column(wanted.by)}{direction}, " if wanted.by else ""
+        # Without statistics the planner would walk the whole table in order rather than sort a few rows; a plus
+        # keeps it from using the index for the order.
+        several = wanted.by is None and any(len(values) > 1 for _, values in wanted.where)
+        plus = "+" if several or wanted.words else ""
+        by = f"{plus}{column(wanted.by)}{direction}, " if wanted.by else ""
         statement = (
             f"SELECT key, revision, doc FROM {table(self.collection)} WHERE {' AND '.join(conditions)} "
-            f"ORDER BY {by}key{direction} LIMIT ?"
+            f"ORDER BY {by}{plus}key{direction} LIMIT ?"
         )
         return statement, [*parameters, wanted.limit]
 
