@@ -27,6 +27,7 @@ from schemas.errors import (
     InvalidInput,
     Overloaded,
     SkillNotFound,
+    StaleAttempt,
 )
 from schemas.model import timestamp
 from schemas.subjects import HUB
@@ -52,11 +53,14 @@ class Attempt:
         self.why: BoxhubError | None = None
         """Why it is being ended: nothing when the hub cancelled it."""
         self.lost = False
+        self.predecessors: set[asyncio.Task[None]] = set()
+        """Attempts of the same task that must have ended before this one starts."""
         self.dropped = 0
         self._publish = publish
         self._sequence = 0
         self._waiting: deque[Report] = deque()
         self._arrived = asyncio.Event()
+        self._sending = asyncio.Lock()
 
     @property
     def key(self) -> tuple[str, int]:
@@ -91,9 +95,10 @@ class Attempt:
 
     async def drain(self) -> None:
         """Store everything that waits, however long the bus is away; nothing more once the attempt is lost."""
-        while self._waiting and not self.lost:
-            await self._publish(self._waiting[0])
-            self._waiting.popleft()
+        async with self._sending:  # one at a time, or the second would drop what it has not sent
+            while self._waiting and not self.lost:
+                await self._publish(self._waiting[0])
+                self._waiting.popleft()
 
 
 Execute = Callable[[Assignment, Attempt], Awaitable[Any]]
@@ -138,6 +143,7 @@ class Runner:
         if self._scope.closing or len(self._held) >= self._limit:
             raise Overloaded(f"{self._agent.address} runs {len(self._held)} of {self._limit} attempts")
         attempt = Attempt(assignment, self._publish)
+        attempt.predecessors = self._end_older(assignment)
         self._held[key] = attempt
         self._lease_s = assignment.lease_s
         attempt.task = self._scope.spawn(self._run(attempt), f"attempt {assignment.task} {assignment.attempt}")
@@ -158,6 +164,8 @@ class Runner:
         reporting = self._scope.spawn(attempt.send_reports(), f"reports {attempt.assignment.task}")
         deadline = self._arm(attempt)
         try:
+            if attempt.predecessors:
+                await asyncio.wait(attempt.predecessors)
             attempt.report("started")
             await self._work(attempt)
         finally:
@@ -179,6 +187,19 @@ class Runner:
             raise
         self._report_end(attempt, work)
         await attempt.drain()
+
+    def _end_older(self, assignment: Assignment) -> set[asyncio.Task[None]]:
+        """This process may have been taken for dead and be trusted with the next attempt: never two at once.
+
+        Raises `StaleAttempt` when it is the given one that is old.
+        """
+        others = [held for (task, _), held in self._held.items() if task == assignment.task]
+        for other in others:
+            if other.assignment.attempt > assignment.attempt:
+                raise StaleAttempt(f"attempt {assignment.attempt} of {assignment.task} comes too late")
+            other.lost = True
+            self._end(other, AttemptLost(f"attempt {assignment.attempt} of {assignment.task} has begun"))
+        return {other.task for other in others if other.task is not None}
 
     def _report_end(self, attempt: Attempt, work: asyncio.Future[Any]) -> None:
         error = None if work.cancelled() else work.exception()
