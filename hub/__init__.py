@@ -4,6 +4,7 @@
 ``config``       every setting of the hub, one frozen object
 ``version``      which version this is
 ``logging``      how events are written
+``background``   tasks that run while a block runs
 ``private_file`` files that only their owner may read
 ``app``          the composition root: ``async with Hub(settings) as hub``; ``python -m hub.app``
 ``services/``    what the hub does for others, free of any transport: one file per family

@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Final
 
+from hub.background import background
 from hub.config import DEFAULT_GATEWAY_PORT, HubSettings
 from schemas.errors import InvalidInput, Unavailable
 
@@ -51,7 +52,7 @@ async def serve_http(app: ASGIApp, listener: socket.socket) -> AsyncIterator[Non
     """Serve ``app`` while the block runs; at its end open requests have two seconds, then their connections close."""
     started = asyncio.Event()
     server = _server(app, started)
-    async with asyncio.TaskGroup() as group:
+    async with background() as group:
         serving = group.create_task(server.serve(sockets=[listener]), name="gateway")
         try:
             async with asyncio.timeout(_START_S):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from box_agent.agent import Agent
 from box_agent.bus.connection import Connection
 from box_agent.config import AgentSettings
 from context_store.store import Scope
+from hub.background import background
 from hub.bus_adapter import service_skills
 from hub.config import HubSettings
 from hub.leader import Leases
@@ -85,7 +85,7 @@ async def open_tenant(name: str, scope: Scope, settings: HubSettings) -> AsyncIt
         async with (
             Registry(scope, agent, settings) as registry,
             TaskEngine(scope, agent, registry, settings.tasks) as tasks,
-            asyncio.TaskGroup() as group,
+            background() as group,
         ):
             leases = Leases(connection, settings.hub_id, ttl_s=settings.leader_ttl_s)
             tenant = Tenant(name, scope, agent, registry, tasks, leases, settings)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 
+from hub.background import background
 from hub.local import nats
 from hub.local.child import Child, Line
 from hub.local.connection import Connection, write_connection
@@ -94,7 +95,7 @@ class LocalSystem:
         with self.home.held():
             self._remove_traces()
             self._make_children()
-            async with asyncio.TaskGroup() as group:
+            async with background() as group:
                 for child in self.children.values():
                     group.create_task(child.run(), name=f"child-{child.name}")
                 bounding = group.create_task(self._bound_logs(), name="bound-logs")
