@@ -56,7 +56,7 @@ class Tap:
         self._bytes = Budget(limits.bus_bytes_per_s, now)
         self._row_budget = Budget(limits.rows_per_s, now)
         self._window = Window(now)
-        self._listeners = [_Listener(kind, subjects.every(tenant, kind), client, self._take) for kind in KINDS]
+        self._listeners = [_Listener(kind, _subject(tenant, kind), client, self._take) for kind in KINDS]
 
     async def turn(self) -> Window:
         """What passed since the last turn; gives new credit. The first turn opens the subscriptions.
@@ -93,6 +93,12 @@ class Tap:
                 self._window.rows.append(traffic_row(subject, message.data, time.time(), self._limits.preview_chars))
             else:
                 self._window.unlisted += 1
+
+
+def _subject(tenant: str, kind: Kind) -> str:
+    """Of calls only those to the hub, in whose process the tap is. A tap on all of them would be a responder to calls
+    that nobody answers: their callers would wait for their deadline and not hear at once that nobody listens."""
+    return subjects.call_filter(tenant, subjects.HUB) if kind == "call" else subjects.every(tenant, kind)
 
 
 class _Listener:

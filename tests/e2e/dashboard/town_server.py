@@ -152,12 +152,23 @@ class Traffic:
         self.sent += 1
 
 
+async def _keep_dead_letters(client: Client, town: Town) -> None:
+    """Into the real stream, as that is where the feed counts them."""
+    stream = client.jetstream()
+    name = subjects.stream_name("default", "dead")
+    await stream.add_stream(name=name, subjects=[subjects.every("default", "dead")])
+    await stream.purge_stream(name)
+    for letter in town.dead.values():
+        await stream.publish(subjects.dead("default", letter.box), letter.model_dump_json().encode())
+
+
 @asynccontextmanager
 async def town_server(town: Town, *, rate: int = 0, port: int = 0, live: bool = True) -> AsyncIterator[str]:
     """The page's URL, while it is served; ``rate`` messages pass on the bus each second."""
     config = uvicorn.Config(town_app(town), "127.0.0.1", port, log_level="warning", ws_per_message_deflate=False)
     server = uvicorn.Server(config)
     client = await nats.connect(town.nats_url)
+    await _keep_dead_letters(client, town)
     started = asyncio.Event()
     serve, startup = server.serve, server.startup
 
