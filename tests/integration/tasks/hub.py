@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from hub.services.principal import SYSTEM
 from hub.services.tasks import TaskService
 from hub.tasks.engine import TaskEngine
 from hub.tasks.settings import TaskSettings
+from schemas.task import TaskRecord
 
 QUICK = TaskSettings(lease_s=1.5, grace_s=0.1, scan_s=0.1, refused_wait_s=0.05, start_ack_s=1.0, poll_s=0.2)
 """Seconds where the defaults have tens of them."""
@@ -30,6 +32,19 @@ class TaskHub:
     registry: Registry
     engine: TaskEngine
     service: TaskService
+
+    async def until(self, task_id: str, reached: Callable[[TaskRecord], bool], timeout_s: float = 15.0) -> TaskRecord:
+        """The first version of the task that satisfies ``reached``, as it is stored through this hub."""
+        arrived: asyncio.Future[TaskRecord] = asyncio.get_running_loop().create_future()
+
+        def moved(task: TaskRecord) -> None:
+            if task.id == task_id and not arrived.done() and reached(task):
+                arrived.set_result(task)
+
+        self.engine.observe(moved)
+        moved(await self.engine.get(task_id))
+        async with asyncio.timeout(timeout_s):
+            return await arrived
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ async def test_a_task_runs_and_its_updates_tell_the_story(hub: TaskHub, join: Jo
     assert await handle.result(timeout_s=10) == 3
     updates = [u async for u in handle.updates()]
     assert [u.number for u in updates] == list(range(1, len(updates) + 1))
-    assert [u.state for u in updates if u.kind == "state"][0] == "submitted"
+    assert updates[0].state == "submitted"
     assert updates[-1].state == "completed"
     record = await handle.get()
     assert (record.submitter, record.state, len(record.attempts)) == ("system", "completed", 1)
@@ -58,8 +58,7 @@ async def test_a_task_waits_for_its_box_and_says_so(hub: TaskHub, join: Join) ->
     told = await hub.service.task_explain(handle.id)
     assert told["phase"] == "queued"
     assert told["position"] == 1
-    while not (record := await handle.get()).pending:
-        await asyncio.sleep(0.02)
+    record = await hub.until(handle.id, lambda task: bool(task.pending))
     assert "nobody is connected as 'late'" in record.pending
     late = await join("late")
 
@@ -125,16 +124,16 @@ async def test_a_rule_may_forbid_the_retry(hub: TaskHub, join: Join) -> None:
 
 async def test_more_tasks_than_places_wait_in_order_of_priority(hub: TaskHub, join: Join) -> None:
     worker, planner = await join("worker", attempts=1), await join("planner")
-    gate, order = asyncio.Event(), []
+    started, gate, order = asyncio.Event(), asyncio.Event(), []
 
     @worker.skill
     async def note(name: str) -> None:
         order.append(name)
+        started.set()
         await gate.wait()
 
     first = await planner.delegate("worker", "note", {"name": "first"})
-    while not order:
-        await asyncio.sleep(0.01)
+    await started.wait()
     names = {"low": -1, "middle": 0, "high": 5}
     waiting = [await planner.delegate("worker", "note", {"name": n}, priority=p) for n, p in names.items()]
     told = {name: await hub.service.task_explain(h.id) for name, h in zip(names, waiting, strict=True)}
