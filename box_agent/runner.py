@@ -104,13 +104,17 @@ class Attempt:
 Execute = Callable[[Assignment, Attempt], Awaitable[Any]]
 """Does the work and returns its JSON-able result, or raises. Cancelled, it ends only when the work has ended."""
 
+Admit = Callable[[Assignment], None]
+"""Raises to refuse an attempt before anything of it has begun: `Overloaded`, `BoxNotFound`, … cost it no retry."""
+
 
 class Runner:
     """Holds up to ``limit`` attempts for ``agent`` and runs each through ``execute``."""
 
-    def __init__(self, agent: Agent, execute: Execute, *, limit: int) -> None:
+    def __init__(self, agent: Agent, execute: Execute, *, limit: int, admit: Admit | None = None) -> None:
         self._agent = agent
         self._execute = execute
+        self._admit = admit
         self._limit = limit
         self._held: dict[tuple[str, int], Attempt] = {}
         self._scope = Scope()
@@ -124,6 +128,13 @@ class Runner:
         """How many are held now."""
         return len(self._held)
 
+    async def wait_idle(self, timeout_s: float) -> bool:
+        """Until nothing runs; false when something still does after ``timeout_s``."""
+        tasks = [attempt.task for attempt in self._held.values() if attempt.task is not None]
+        if tasks and timeout_s > 0:
+            await asyncio.wait(tasks, timeout=timeout_s)
+        return not self._held
+
     async def aclose(self) -> None:
         """End what runs and say so, within ``close_timeout_s``. Harmless twice."""
         for attempt in list(self._held.values()):
@@ -136,12 +147,14 @@ class Runner:
     # --- what the hub calls --------------------------------------------------------------------------------------
 
     async def _attempt_start(self, assignment: Assignment) -> dict[str, Any]:
-        """Take an attempt; the same one twice is taken once. Raises `Overloaded`."""
+        """Take an attempt; the same one twice is taken once. Raises `Overloaded`, and what ``admit`` raises."""
         key = (assignment.task, assignment.attempt)
         if key in self._held:
             return {"accepted": True}
         if self._scope.closing or len(self._held) >= self._limit:
             raise Overloaded(f"{self._agent.address} runs {len(self._held)} of {self._limit} attempts")
+        if self._admit is not None:
+            self._admit(assignment)
         attempt = Attempt(assignment, self._publish)
         attempt.predecessors = self._end_older(assignment)
         self._held[key] = attempt

@@ -184,4 +184,5 @@ class Assignment(Value):
     lease_s: float
     spec: TaskSpec
     definition: dict[str, Any] | None = None  # a BoxDefinition when a fresh live box is to be made
+    head: str = ""  # of the spec's branch, when the hub knows it already
     deadline_at: float | None = None

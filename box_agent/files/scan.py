@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from box_agent.files.ignore import ignored
 from box_agent.files.limits import Count, TreeLimits
-from box_agent.files.manifest import Manifest, stamp
+from box_agent.files.manifest import Manifest, Stamp, stamp
 from schemas.errors import InvalidInput
 from schemas.tree import TreeEntry, blob_hash, encode_tree
 
@@ -35,18 +36,27 @@ class Scan:
     total_bytes: int = 0
 
 
-def scan(directory: Path, *, known: Manifest | None = None, limits: TreeLimits | None = None) -> Scan:
+def scan(
+    directory: Path,
+    *,
+    known: Manifest | None = None,
+    limits: TreeLimits | None = None,
+    apart: Mapping[str, Stamp] | None = None,
+) -> Scan:
     """Reads ``directory``; files whose stamp is in ``known`` are not read again. Blocking; run it in a thread.
+
+    What is in ``apart`` (path → stamp) is left out as long as it is unchanged, and a directory with nothing else in
+    it likewise: files that others put there, which are not part of the tree.
 
     Raises `InvalidInput` when it is no directory or cannot be read, `PayloadTooLarge` at the first limit met.
     """
-    scanner = _Scanner(Path(directory), known, limits or TreeLimits())
+    scanner = _Scanner(Path(directory), known, limits or TreeLimits(), apart or {})
     try:
         root = os.open(directory, _DIRECTORY & ~os.O_NOFOLLOW)
     except OSError as error:
         raise InvalidInput(f"{directory}: {error.strerror}; give a directory that can be read") from error
     try:
-        tree, _ = scanner.directory(root, "", 0)
+        tree = scanner.directory(root, "", 0)[0]
     except OSError as error:
         raise InvalidInput(f"{error.filename or directory}: {error.strerror}", path=str(error.filename)) from error
     finally:
@@ -56,15 +66,17 @@ def scan(directory: Path, *, known: Manifest | None = None, limits: TreeLimits |
 
 
 class _Scanner:
-    def __init__(self, top: Path, known: Manifest | None, limits: TreeLimits) -> None:
+    def __init__(self, top: Path, known: Manifest | None, limits: TreeLimits, apart: Mapping[str, Stamp]) -> None:
         self.top = top
+        self.apart = apart
+        self.apart_directories = {str(parent) for path in apart for parent in PurePosixPath(path).parents}
         self.known = known.known if known else {}
         self.manifest = Manifest("")
         self.blobs: dict[str, bytes | Path] = {}
         self.count = Count(limits, str(top))
 
-    def directory(self, fd: int, path: str, depth: int) -> tuple[str, int]:
-        """Hash of the tree at ``fd``, and the bytes of the files in it."""
+    def directory(self, fd: int, path: str, depth: int) -> tuple[str, int, bool]:
+        """Hash of the tree at ``fd``, the bytes of the files in it, and whether there is anything."""
         self.count.enter(depth)
         entries: dict[str, TreeEntry] = {}
         total = 0
@@ -80,7 +92,7 @@ class _Scanner:
         data = encode_tree(entries)
         digest = blob_hash(data)
         self.blobs[digest] = data
-        return digest, total
+        return digest, total, bool(entries)
 
     def entry(self, parent: int, name: str, path: str, depth: int) -> TreeEntry | None:
         try:
@@ -88,10 +100,14 @@ class _Scanner:
             if stat.S_ISDIR(status.st_mode):
                 fd = os.open(name, _DIRECTORY, dir_fd=parent)
                 try:
-                    digest, size = self.directory(fd, path, depth + 1)
+                    digest, size, holds = self.directory(fd, path, depth + 1)
                 finally:
                     os.close(fd)
+                if not holds and (path in self.apart or path in self.apart_directories):
+                    return None
                 return TreeEntry(kind="dir", hash=digest, size=size, mode=0o755)
+            if self.apart.get(path) == stamp(status):
+                return None
             if stat.S_ISREG(status.st_mode):
                 return self.file(parent, name, path, status)
             if stat.S_ISLNK(status.st_mode):

@@ -1,0 +1,87 @@
+"""Settings of a node. Read from the environment in this file and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from box_agent.config import AgentSettings
+from schemas.errors import InvalidInput
+from schemas.ids import check_name
+
+_GIB = 1024**3
+INHERITED: Final = (
+    "PATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "LANG", "LANGUAGE", "LC_*", "TZ",
+    "PIP_*", "*_proxy", "*_PROXY", "SSL_CERT_*",
+)  # fmt: skip
+"""Where programs are, how they speak, and how pip gets its packages."""
+
+
+def _host() -> str:
+    """This machine's name as a node's name."""
+    name = re.sub(r"[^a-z0-9_-]+", "-", socket.gethostname().split(".")[0].lower()).strip("-_")
+    return name[:40] or "node"
+
+
+def usable_cpus() -> int:
+    """Those this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_bytes() -> int:
+    """Of the machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+class NodeSettings(BaseSettings):
+    """Every field is an environment variable ``BOXHUB_NODE_<FIELD>``. Times are seconds, sizes bytes."""
+
+    model_config = SettingsConfigDict(env_prefix="BOXHUB_NODE_", frozen=True, extra="ignore")
+
+    name: str = Field(default_factory=_host)
+    home: Path = Path()
+    """Directory of the node's own files; default: ``node`` in the directory ``BOXHUB_HOME``."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    max_boxes: int = Field(default=64, ge=1)
+    max_attempts: int = Field(default_factory=lambda: max(2, usable_cpus()), ge=1)
+    """Attempts of tasks it runs at once."""
+    spawn_timeout_s: float = Field(default=60.0, gt=0)
+    """Until the box of an attempt must be ready."""
+    stop_grace_s: float = Field(default=2.0, ge=0)
+    """A box that is stopped may go on so long before it is killed."""
+    drain_s: float = Field(default=0.0, ge=0)
+    """On SIGTERM running attempts may go on so long; then they end and are tried again elsewhere."""
+    idle_s: float | None = Field(default=None, gt=0)
+    """A box that nobody calls for so long is stopped, unless its definition says otherwise."""
+    inherit: tuple[str, ...] = INHERITED
+    """Patterns of the variables of this process that boxes get; all else, secrets first, stays with the node."""
+    beat_s: float = Field(default=2.0, gt=0)
+    cache_bytes: int = Field(default=4 * _GIB, ge=0)
+    """Blobs kept on this machine, the least recently used go first."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        try:
+            return check_name(value, "node")
+        except InvalidInput as error:
+            raise ValueError(str(error)) from error
+
+    def variables(self) -> dict[str, str]:
+        """What boxes inherit of this process's environment."""
+        return {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("BOXHUB_") and any(fnmatchcase(name, pattern) for pattern in self.inherit)
+        }
+
+    def directory(self, agent: AgentSettings) -> Path:
+        home = self.home if self.home != Path() else agent.home / "node"
+        return home.expanduser().absolute()

@@ -1,0 +1,69 @@
+"""The drivers of this machine, and which of them makes a box."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Self
+
+from box_agent.driver import Driver
+from box_agent.drivers.process.driver import ProcessDriver
+from box_agent.node.home import NodeHome
+from schemas.box import ISOLATION_ORDER, SpawnRequest
+from schemas.errors import DriverUnavailable
+from schemas.node import DriverInfo
+
+
+class Drivers:
+    """``async with Drivers(drivers)``: swept of what an earlier process left, and closed in the end."""
+
+    def __init__(self, drivers: Sequence[Driver]) -> None:
+        self._drivers = drivers
+        self._exits = AsyncExitStack()
+
+    @classmethod
+    def of_this_machine(cls, home: NodeHome, variables: Mapping[str, str]) -> Self:
+        """``variables``: what boxes inherit of the node's environment."""
+        return cls([ProcessDriver(home.templates, variables)])
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as exits:
+            for driver in self._drivers:
+                exits.push_async_callback(driver.aclose)
+                if driver.info.available:
+                    await driver.sweep()
+            self._exits = exits.pop_all()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._exits.aclose()
+
+    @property
+    def infos(self) -> list[DriverInfo]:
+        return [driver.info for driver in self._drivers]
+
+    @property
+    def templates(self) -> list[str]:
+        """Fingerprints that are held warm."""
+        return [template.fingerprint for driver in self._drivers for template in driver.templates]
+
+    def choose(self, request: SpawnRequest) -> Driver:
+        """The strongest isolation that there is for ``request``. Raises `DriverUnavailable` with every reason."""
+        against = {driver.info.name: _against(request, driver.info) for driver in self._drivers}
+        usable = [driver for driver in self._drivers if not against[driver.info.name]]
+        if not usable:
+            reasons = "; ".join(f"driver {name!r} {why}" for name, why in against.items())
+            raise DriverUnavailable(f"box {request.id!r}: {reasons}", reasons=against)
+        return max(usable, key=lambda driver: ISOLATION_ORDER.index(driver.info.isolation))
+
+
+def _against(request: SpawnRequest, info: DriverInfo) -> str:
+    """Why it cannot make the box, with the cure; empty when it can."""
+    wanted = max(request.isolation, request.definition.policy.min_isolation, key=ISOLATION_ORDER.index)
+    if request.driver and request.driver != info.name:
+        return f"is not {request.driver!r}"
+    if not info.available:
+        return f"is not available: {info.reason}"
+    if ISOLATION_ORDER.index(info.isolation) < ISOLATION_ORDER.index(wanted):
+        return f"isolates by {info.isolation!r}, at least {wanted!r} is wanted"
+    return ""
