@@ -60,6 +60,12 @@ class Client(NatsClient):
         elif self._flush_queue.empty():  # type: ignore[union-attr]
             self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())  # type: ignore[union-attr]
 
+    async def flush(self, timeout: int = 10) -> None:
+        """nats-py writes the PING past what is still queued, so its PONG would prove nothing about that."""
+        if self._pending and self._status == NatsClient.CONNECTED:
+            self._write_pending()
+        await super().flush(timeout)
+
     def unsent_bytes(self) -> int:
         """What was queued and is not in the kernel's hands yet."""
         writer = getattr(self._transport, "_io_writer", None)

@@ -188,7 +188,7 @@ async def test_a_redriven_event_reaches_only_the_subscription_that_gave_up(agent
     await one.on_event("e", bad, max_deliver=1)
     await other.on_event("e", good)
     await one.publish_event("e", 1)
-    (letter,) = await eventually(lambda: one.dead_letters())
+    (letter,) = await eventually(one.dead_letters)
     mended = True
     await one.redrive(letter.sequence)
     assert await late.wait(1) == [1]
