@@ -38,7 +38,7 @@ class LlmCoder(Coder):
         prompt = await self.agent.conversations.prompt(
             request.conversation, max_tokens=self._settings.max_tokens, format="openai"
         )
-        answer = await self._ask(prompt)
+        answer = await self._ask(prompt["messages"])
         proposed = [edit for row in parse_answer(answer) if (edit := fit(row, sources)) is not None]
         return iter([edit for edit in proposed[: self._settings.proposals] for _ in request.coders])
 
@@ -59,10 +59,10 @@ class LlmCoder(Coder):
             ],
         )
 
-    async def _ask(self, prompt: Any) -> str:
+    async def _ask(self, messages: list[dict[str, Any]]) -> str:
         headers = {"Authorization": f"Bearer {self._settings.key.get_secret_value()}"}
         async with httpx.AsyncClient(timeout=self._settings.timeout_s, headers=headers) as http:
-            body = {"model": self._settings.model, "messages": prompt, "temperature": 0.2}
+            body = {"model": self._settings.model, "messages": messages, "temperature": 0.2}
             response = await http.post(f"{self._settings.url.rstrip('/')}/chat/completions", json=body)
             response.raise_for_status()
             content = response.json()["choices"][0]["message"]["content"]

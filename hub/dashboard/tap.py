@@ -48,7 +48,9 @@ class Window:
 class Tap:
     """Watches one tenant. ``on_seen`` is told every subject that passes; it must not block."""
 
-    def __init__(self, client: Client, tenant: str, limits: FeedLimits, on_seen: Callable[[Subject], None]) -> None:
+    def __init__(
+        self, client: Client, tenant: str, limits: FeedLimits, on_seen: Callable[[Subject, bytes], None]
+    ) -> None:
         now = time.monotonic()
         self._limits = limits
         self._on_seen = on_seen
@@ -85,7 +87,7 @@ class Tap:
         subject = subject_of(message.subject)
         if subject is None:
             return
-        self._on_seen(subject)
+        self._on_seen(subject, message.data)
         if subject.kind == "signal" and subject.name.startswith(PRESENCE):
             self._window.presence += 1
         elif subject.kind in TRAFFIC_KINDS:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, Field
 
@@ -15,6 +15,11 @@ from schemas.subjects import event_pattern
 
 router = APIRouter(tags=["events"])
 _QUEUE = 1000
+
+
+def _pattern(pattern: Annotated[str, Query(max_length=512)] = ">") -> str:
+    """Checked here, because once a stream has begun it is too late for a status."""
+    return event_pattern(pattern)
 
 
 class EventRequest(BaseModel):
@@ -43,7 +48,7 @@ async def send(box: Id, request: MessageRequest, agent: AgentOf) -> dict[str, st
 @router.get("/events", response_class=EventSourceResponse)
 async def follow(
     agent: AgentOf,
-    pattern: Annotated[str, Query(max_length=512)] = ">",
+    pattern: Annotated[str, Depends(_pattern)],
     from_sequence: Annotated[int | None, Query(ge=1)] = None,
     last_event_id: Annotated[int | None, Header(ge=0)] = None,
 ) -> AsyncIterator[ServerSentEvent]:
@@ -53,7 +58,7 @@ async def follow(
     """
     queue: asyncio.Queue[Any] = asyncio.Queue(_QUEUE)
     start = from_sequence if last_event_id is None else last_event_id + 1
-    subscription = await agent.on_event(event_pattern(pattern), queue.put, from_sequence=start, durable=False)
+    subscription = await agent.on_event(pattern, queue.put, from_sequence=start, durable=False)
     try:
         while True:
             event = await queue.get()

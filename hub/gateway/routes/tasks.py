@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 
@@ -67,9 +67,15 @@ async def updates(
     return found
 
 
+async def _known(task: Id, services: ServicesOf) -> str:
+    """Asked here, because once a stream has begun it is too late for a 404."""
+    await services.tasks.task_get(task)
+    return task
+
+
 @router.get("/{task}/stream", response_class=EventSourceResponse)
 async def stream(
-    task: Id,
+    task: Annotated[str, Depends(_known)],
     services: ServicesOf,
     after: Annotated[int, Query(ge=0)] = 0,
     last_event_id: Annotated[int | None, Header(ge=0)] = None,
