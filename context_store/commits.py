@@ -163,9 +163,7 @@ class Commits:
             if own.seal != token:
                 if own.branch.state != "open":
                     raise ended(own.branch)
-                raise Conflict(
-                    f"branch {branch.id!r} was taken over by another writer; look at it again", branch=branch.id
-                )
+                raise _TakenOver
             fast_forward = parent.branch.head == branch.base
             tree = branch.head
             if not fast_forward:

@@ -70,8 +70,15 @@ class Claims:
                 await self._remove(some_claim, token)
 
     async def _insert(self, claim: str, token: str) -> bool:
+        inserting = asyncio.ensure_future(self._collection.insert_one({"_id": claim, "w": token}))
         try:
-            await self._collection.insert_one({"_id": claim, "w": token})
+            await asyncio.shield(inserting)
+        except asyncio.CancelledError:
+            # The request is on its way: see it through, or the next writer has to wait for the lease.
+            await asyncio.wait([inserting], timeout=self._lease_s / 2)
+            if inserting.done() and inserting.exception() is None:
+                await self._remove(claim, token)
+            raise
         except PyMongoError as error:
             if is_duplicate(error):
                 return False
