@@ -204,6 +204,7 @@ def main() -> int:
         for wrong in error.errors():
             print(f"BOXHUB_{'__'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}", file=sys.stderr)
         return 2
+    os.umask(0o077)  # what the hub stores is its owner's alone
     configure_logging(settings.log_format, settings.log_level)
     try:
         asyncio.run(run(settings))

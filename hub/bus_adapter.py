@@ -33,7 +33,8 @@ class ServiceSkill:
         self._family = family
         self._bound = bound
         self._services = services
-        self.spec: SkillSpec = bound.spec
+        # Presence repeats it every two seconds: without the results' schemas it has a third of the size.
+        self.spec: SkillSpec = bound.spec.model_copy(update={"output_schema": None})
         self.kind: Kind = bound.kind
 
     def prepare(self, args: list[Any], kwargs: Mapping[str, Any], call: CallInfo) -> Callable[[], Any]:

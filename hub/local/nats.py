@@ -16,9 +16,9 @@ MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
 HOST = "127.0.0.1"
 
 
-def find_nats_server() -> Path:
-    """The binary on PATH, or among the system's daemons, which are not on every user's PATH."""
-    places = os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"))
+def find_nats_server(path: str) -> Path:
+    """The binary on ``path`` (as PATH is), or among the system's daemons, which are not on every user's PATH."""
+    places = os.pathsep.join((path, "/usr/local/sbin", "/usr/sbin"))
     found = which("nats-server", path=places)
     if found is None:
         raise DriverUnavailable(

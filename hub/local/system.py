@@ -28,6 +28,8 @@ READY_TIMEOUT_S: Final = 30.0
 DEATHS_BEFORE_GIVING_UP: Final = 3
 STOP_S: Final = 8.0
 LOG_CHECK_S: Final = 10.0
+NODE_BEAT_S: Final = "0.5"
+"""On one machine a beat costs nothing, and a hub that starts waits for one before it can place a box."""
 
 
 class LocalSystem:
@@ -117,7 +119,7 @@ class LocalSystem:
         secrets = Secrets.load_or_make(home.secrets, free_port=nats.choose_port())
         url = self._given_nats_url
         if not url:
-            server = nats.find_nats_server()
+            server = nats.find_nats_server(self._environment.get("PATH", ""))
             secrets = replace(secrets, nats_port=nats.choose_port(secrets.nats_port))
             secrets.save(home.secrets)
             url = nats.url(secrets)
@@ -128,8 +130,9 @@ class LocalSystem:
         if self._gateway_port is not None:
             hub["BOXHUB_GATEWAY_PORT"] = str(self._gateway_port)
         self._add("hub", [sys.executable, "-m", "hub.app"], hub, on_line=self._hub_said)
-        self._add("node", [sys.executable, "-m", "box_agent.node"], shared)
         tenant = self._environment.get("BOXHUB_TENANTS", DEFAULT_TENANT).split(",")[0].strip()
+        beat = {"BOXHUB_NODE_BEAT_S": self._environment.get("BOXHUB_NODE_BEAT_S", NODE_BEAT_S)}
+        self._add("node", [sys.executable, "-m", "box_agent.node"], shared | {"BOXHUB_TENANT": tenant} | beat)
         self._connection = Connection(os.getpid(), url, "", token, tenant, version())
 
     def _add(self, name: str, command: list[str | Path], env: Mapping[str, str] | None = None, **rest: Any) -> None:

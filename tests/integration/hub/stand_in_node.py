@@ -22,6 +22,7 @@ class StandInNode:
         self.stopped: list[tuple[str, str]] = []
         self.fail_with: BoxhubError | None = None
         self.hold: asyncio.Event | None = None
+        self.stop_called = asyncio.Event()
         drivers = [DriverInfo(name="process", isolation="none", branching="fs")]
         self.info = NodeInfo.model_validate(
             {"name": name, "instance": agent.instance, "drivers": drivers, "max_boxes": 100, **info}
@@ -35,6 +36,19 @@ class StandInNode:
 
         agent.serve_own(_box_spawn)
         agent.serve_own(_box_stop)
+
+    async def keep_beating(self) -> None:
+        """Until cancelled."""
+        while True:
+            self.beat()
+            await asyncio.sleep(0.2)
+
+    async def until_stopped(self, box: str) -> str:
+        """Returns the reason it was stopped for."""
+        while box not in dict(self.stopped):
+            self.stop_called.clear()
+            await self.stop_called.wait()
+        return dict(self.stopped)[box]
 
     def beat(self) -> None:
         self.agent.publish_signal(
@@ -67,6 +81,7 @@ class StandInNode:
 
     def _stop(self, id: str, reason: str) -> dict[str, Any] | None:
         self.stopped.append((id, reason))
+        self.stop_called.set()
         box = self.boxes.pop(id, None)
         self.beat()
         return box.model_copy(update={"state": "stopped", "reason": reason}).wire() if box else None
