@@ -8,5 +8,6 @@
 ``materialise``   tree → directory
 ``upload``        what a scan found, to the hub's blob store
 ``cache``         blobs on this machine, by hash
+``memory``        small blobs and decoded trees that were used lately
 ================  ==============================================================
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Final
 from box_agent.files.cache import BlobCache
 from box_agent.files.limits import Count, TreeLimits
 from box_agent.files.manifest import Manifest, stamp
+from box_agent.files.memory import TreeMemory
 from schemas.errors import IntegrityError
 from schemas.tree import TreeEntry, decode_tree
 
@@ -24,13 +26,14 @@ class Materialiser:
 
     Every directory is new and every file is created with ``O_EXCL``, and names were checked when the tree was decoded,
     so no entry of a tree can make a write land outside. A tree costs one fetch for each level of directories and one
-    for all missing files, however many there are.
+    for all missing files, however many there are; what an earlier tree had too is not even read again.
     """
 
     def __init__(self, cache: BlobCache, fetch: Fetch, limits: TreeLimits | None = None) -> None:
         self._cache = cache
         self._fetch = fetch
         self._limits = limits or TreeLimits()
+        self._memory = TreeMemory()
 
     async def write(self, tree: str, directory: Path) -> Manifest:
         """Makes ``directory`` (which must not exist, or be empty) hold exactly ``tree``.
@@ -40,7 +43,7 @@ class Materialiser:
         """
         plan = await self._plan(tree)
         await self._have([e.hash for _, e in plan if e.kind != "dir"])
-        return self._lay_out(tree, plan, directory)
+        return await asyncio.to_thread(self._lay_out, tree, plan, directory)
 
     async def _plan(self, tree: str) -> list[tuple[str, TreeEntry]]:
         """Every entry with its path, parents before children."""
@@ -50,10 +53,10 @@ class Materialiser:
         depth = 0
         while level:
             count.enter(depth)
-            await self._have([digest for _, digest in level])
+            await self._have([digest for _, digest in level if self._memory.tree(digest) is None])
             below: list[tuple[str, str]] = []
             for folder, digest in level:
-                for name, entry in decode_tree(self._read(digest)).items():
+                for name, entry in self._entries(digest).items():
                     path = f"{folder}/{name}" if folder else name
                     count.add(entry.size if entry.kind == "file" else 0)
                     plan.append((path, entry))
@@ -64,7 +67,7 @@ class Materialiser:
         return plan
 
     async def _have(self, digests: list[str]) -> None:
-        missing = [d for d in dict.fromkeys(digests) if not self._cache.has(d)]
+        missing = [d for d in dict.fromkeys(digests) if self._memory.blob(d) is None and not self._cache.has(d)]
         if missing:
             for digest, data in (await self._fetch(missing)).items():
                 self._cache.put(data, expected=digest)
@@ -72,8 +75,9 @@ class Materialiser:
     def _lay_out(self, tree: str, plan: list[tuple[str, TreeEntry]], directory: Path) -> Manifest:
         directory.mkdir(parents=True, exist_ok=True)
         manifest = Manifest(tree)
+        top = str(directory)
         for path, entry in plan:
-            target = os.path.join(directory, path)  # noqa: PTH118 - plain strings: this is the hot path of a spawn
+            target = f"{top}/{path}"  # plain strings: this is the hot path of a spawn
             if entry.kind == "dir":
                 os.mkdir(target, 0o755)  # noqa: PTH102
                 continue
@@ -86,10 +90,20 @@ class Materialiser:
             manifest.known[path] = (stamp(status), entry)
         return manifest
 
+    def _entries(self, digest: str) -> dict[str, TreeEntry]:
+        entries = self._memory.tree(digest)
+        if entries is None:
+            entries = decode_tree(self._read(digest))
+            self._memory.keep_tree(digest, entries)
+        return entries
+
     def _read(self, digest: str) -> bytes:
-        data = self._cache.get(digest)
+        data = self._memory.blob(digest)
         if data is None:
-            raise IntegrityError(f"blob {digest} is damaged or was pruned while it was needed", blob=digest)
+            data = self._cache.get(digest)
+            if data is None:
+                raise IntegrityError(f"blob {digest} is damaged or was pruned while it was needed", blob=digest)
+            self._memory.keep_blob(digest, data)
         return data
 
 

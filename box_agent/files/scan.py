@@ -76,10 +76,10 @@ class _Scanner:
         self.count = Count(limits, str(top))
 
     def directory(self, fd: int, path: str, depth: int) -> tuple[str, int, bool]:
-        """Hash of the tree at ``fd``, the bytes of the files in it, and whether there is anything."""
+        """Hash of the tree at ``fd``, how many files are below, and whether there is anything at all."""
         self.count.enter(depth)
         entries: dict[str, TreeEntry] = {}
-        total = 0
+        files = 0
         with os.scandir(fd) as found:
             names = sorted(entry.name for entry in found)
         for name in names:
@@ -88,11 +88,11 @@ class _Scanner:
             entry = self.entry(fd, name, f"{path}/{name}" if path else name, depth)
             if entry is not None:
                 entries[name] = entry
-                total += entry.size
+                files += entry.size if entry.kind == "dir" else 1
         data = encode_tree(entries)
         digest = blob_hash(data)
         self.blobs[digest] = data
-        return digest, total, bool(entries)
+        return digest, files, bool(entries)
 
     def entry(self, parent: int, name: str, path: str, depth: int) -> TreeEntry | None:
         try:
@@ -100,12 +100,12 @@ class _Scanner:
             if stat.S_ISDIR(status.st_mode):
                 fd = os.open(name, _DIRECTORY, dir_fd=parent)
                 try:
-                    digest, size, holds = self.directory(fd, path, depth + 1)
+                    digest, files, holds = self.directory(fd, path, depth + 1)
                 finally:
                     os.close(fd)
                 if not holds and (path in self.apart or path in self.apart_directories):
                     return None
-                return TreeEntry(kind="dir", hash=digest, size=size, mode=0o755)
+                return TreeEntry(kind="dir", hash=digest, size=files, mode=0o755)
             if self.apart.get(path) == stamp(status):
                 return None
             if stat.S_ISREG(status.st_mode):

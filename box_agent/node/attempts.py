@@ -47,10 +47,18 @@ class Attempts:
         except BaseException as error:
             await self._boxes.end(box, "stopped", f"its attempt ended: {type(error).__name__}", save=False)
             raise
-        await self._boxes.end(box, "stopped", "its attempt is done", save=True)
+        await self._finish(box)
+        return result
+
+    async def _finish(self, box: HostedBox) -> None:
+        """The files to the branch. They are taken when nothing can write any more; without changes nobody waits."""
+        done = "its attempt is done"
+        if box.mount is None or not await box.mount.changed():
+            self._boxes.begin_end(box, "stopped", done, save=False)
+            return
+        await self._boxes.end(box, "stopped", done, save=True)
         if box.unsaved is not None:
             raise box.unsaved
-        return result
 
     async def _in_live_box(self, assignment: Assignment, attempt: Attempt) -> Any:
         spec = assignment.spec

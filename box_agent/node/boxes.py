@@ -62,7 +62,8 @@ class Boxes:
         self.draining = False
 
     def __len__(self) -> int:
-        return len(self._boxes)
+        """Those that take a place: ending ones do not."""
+        return sum(box.ending is None for box in self._boxes.values())
 
     def find(self, id: str) -> HostedBox | None:
         return self._boxes.get(id)
@@ -74,8 +75,8 @@ class Boxes:
         """Raises `Overloaded` when no further box can be made now."""
         if self.draining:
             raise Overloaded(f"node {self._settings.name!r} is draining: it takes nothing new", box=id)
-        if len(self._boxes) >= self._settings.max_boxes:
-            full = f"node {self._settings.name!r} has {len(self._boxes)} of {self._settings.max_boxes} boxes"
+        if len(self) >= self._settings.max_boxes:
+            full = f"node {self._settings.name!r} has {len(self)} of {self._settings.max_boxes} boxes"
             raise Overloaded(f"{full}; stop some, or raise BOXHUB_NODE_MAX_BOXES", box=id)
 
     # --- live boxes ----------------------------------------------------------------------------------------------
@@ -124,9 +125,13 @@ class Boxes:
 
     async def end(self, box: HostedBox, state: Ended, reason: str, *, save: bool) -> None:
         """End it; harmless twice. Cancelled, it ends all the same, but is not waited for."""
+        await asyncio.shield(self.begin_end(box, state, reason, save=save))
+
+    def begin_end(self, box: HostedBox, state: Ended, reason: str, *, save: bool) -> asyncio.Task[None]:
+        """Begin to end it; its place is free at once."""
         if box.ending is None:
             box.ending = self._scope.spawn(self._end(box, state, reason, save), f"end {box.id}")
-        await asyncio.shield(box.ending)
+        return box.ending
 
     async def save(self, box: HostedBox) -> None:
         """Bring what it changed back to its branch, now. Raises as `Mount.save` does."""
@@ -189,7 +194,7 @@ class Boxes:
             undoing = self._scope.spawn(self._undo(box), f"undo {box.id}")
             await asyncio.shield(undoing)
             raise
-        box.arm(lambda why: self._spawn_end(box, "stopped", str(why)), self._settings.idle_s)
+        box.arm(lambda why: self.begin_end(box, "stopped", str(why), save=True), self._settings.idle_s)
         self._scope.spawn(self._watch(box), f"watch {box.id}")
         self._changed()
 
@@ -219,11 +224,7 @@ class Boxes:
         if box.ending is not None:
             return
         _log.warning("box_died", box=box.id, reason=ended.text)
-        self._spawn_end(box, "failed", ended.text, save=False)
-
-    def _spawn_end(self, box: HostedBox, state: Ended, reason: str, save: bool = True) -> None:
-        if box.ending is None:
-            box.ending = self._scope.spawn(self._end(box, state, reason, save), f"end {box.id}")
+        self.begin_end(box, "failed", ended.text, save=False)
 
     async def _end(self, box: HostedBox, state: Ended, reason: str, save: bool) -> None:
         """Process first: calls that still run end with it, and nothing writes any more when the files are read."""

@@ -148,7 +148,7 @@ class HostedBox:
 
     # --- limits --------------------------------------------------------------------------------------------------
 
-    def arm(self, end: Callable[[LimitExceeded], None], idle_s: float | None) -> None:
+    def arm(self, end: Callable[[LimitExceeded], object], idle_s: float | None) -> None:
         """Call ``end`` when the box has lived for its ``wall_s``, or was not called for ``idle_s``."""
         resources = self.request.definition.resources
         self._idle_since = time.monotonic()
@@ -165,7 +165,7 @@ class HostedBox:
     def _after(self, limit: Limit, delay_s: float, act: Callable[[], None]) -> None:
         self._timers[limit] = asyncio.get_running_loop().call_later(delay_s, act)
 
-    def _check_idle(self, idle_s: float, end: Callable[[LimitExceeded], None]) -> None:
+    def _check_idle(self, idle_s: float, end: Callable[[LimitExceeded], object]) -> None:
         left = idle_s - (time.monotonic() - self._idle_since)
         if self.calls:
             left = idle_s
@@ -174,7 +174,7 @@ class HostedBox:
         else:
             self._exceed("idle_s", idle_s, end)
 
-    def _exceed(self, limit: Limit, seconds: float, end: Callable[[LimitExceeded], None]) -> None:
+    def _exceed(self, limit: Limit, seconds: float, end: Callable[[LimitExceeded], object]) -> None:
         said = "lived for its" if limit == "wall_s" else "was not called for"
         self.exceeded = LimitExceeded(f"box {self.id!r} {said} {seconds:g} s", limit=limit, box=self.id)
         end(self.exceeded)

@@ -10,7 +10,7 @@ from box_agent.context.blobs import BlobClient
 from box_agent.context.workspaces import WorkspaceClient
 from box_agent.files.manifest import Manifest, Stamp, stamp
 from box_agent.files.materialise import Materialiser
-from box_agent.files.scan import scan
+from box_agent.files.scan import Scan, scan
 from box_agent.files.upload import upload
 from box_agent.node.blobs import NodeBlobs
 from schemas.branch import Branch
@@ -35,19 +35,26 @@ class Mount:
             if path not in self.manifest.known:
                 self._apart[path] = stamp((self.directory / path).lstat())
 
+    async def changed(self) -> bool:
+        """Whether the directory differs now from what both had in common."""
+        return (await self._scan()).tree != self.head
+
     async def save(self, blobs: BlobClient, workspaces: WorkspaceClient) -> bool:
         """Advance the branch to what is in the directory; false, without a word to the hub, when nothing differs.
 
         Raises `RevisionConflict` when the branch was advanced by somebody else, `TerminalState` when it has ended,
         `PayloadTooLarge` at a limit of what a workspace may hold.
         """
-        found = await asyncio.to_thread(scan, self.directory, known=self.manifest, apart=self._apart)
+        found = await self._scan()
         if found.tree == self.head:
             return False
         await upload(found, blobs)
         await workspaces.advance(self.branch, found.tree, self.head)
         self.manifest = found.manifest
         return True
+
+    async def _scan(self) -> Scan:
+        return await asyncio.to_thread(scan, self.directory, known=self.manifest, apart=self._apart)
 
 
 class Mounts:
