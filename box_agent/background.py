@@ -24,7 +24,6 @@ class Background:
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="boxhub", daemon=True)
         self._thread.start()
-        atexit.register(self.close)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Its result. An interrupt of the waiting thread (Ctrl-C) cancels it."""
@@ -62,6 +61,8 @@ class Background:
     def close_at_exit(self, owner: object, closer: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run ``closer`` before the process ends, unless `forget` came first."""
         self._closers[id(owner)] = closer
+        atexit.unregister(self.close)
+        atexit.register(self.close)  # last in, first out: agents say goodbye before a hub started for them is stopped
 
     def forget(self, owner: object) -> None:
         self._closers.pop(id(owner), None)
