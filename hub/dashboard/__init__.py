@@ -5,6 +5,9 @@
 ``feed``        `Feed`: observes one tenant and gives every viewer the same numbered frames
 ``observed``    what the feed reads of the hub, as small protocols over its services
 ``tap``         listens to the bus outside the message path, with a budget the server enforces
+``state``       what the page shows of store and registry, read when ``hints`` say so and in sweeps
+``hints``       what passes on the bus, as ids to read again
+``rates``       messages per second, now and over the last minutes
 ``rows``        records and messages as the short rows the page shows
 ``table``       rows by id that know what changed since the last frame
 ``viewers``     one bounded queue per browser

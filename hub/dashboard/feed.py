@@ -141,9 +141,9 @@ class Feed:
         except (nats.errors.Error, TimeoutError) as error:  # JetStream is starting or choosing a leader
             _log.info("dashboard.dead_letters_uncounted", tenant=self.tenant, error=str(error))
 
-    def _seen(self, subject: Subject) -> None:
+    def _seen(self, subject: Subject, data: bytes) -> None:
         if self._viewers:
-            self._state.hint(subject)
+            self._state.hints.note(subject, data)
 
     # --- the store ------------------------------------------------------------------------------------------------
 
@@ -155,12 +155,14 @@ class Feed:
                 self._arrived.clear()
                 await self._arrived.wait()
                 swept_at = loop.time()  # read when the viewer came
-            if loop.time() - swept_at >= self.limits.sweep_s:
+            started_at = loop.time()
+            if started_at - swept_at >= self.limits.sweep_s:
                 await self._state.read_all()
                 swept_at = loop.time()
             else:
                 await self._state.read_hinted()
-            await asyncio.sleep(self.limits.read_s)
+            took_s = loop.time() - started_at
+            await asyncio.sleep(max(self.limits.read_s, took_s / self.limits.read_share - took_s))
 
     # --- frames ---------------------------------------------------------------------------------------------------
 

@@ -15,13 +15,15 @@ class FeedLimits:
     """What the bus says has changed is read again no more often than this."""
     sweep_s: float = 5.0
     """Everything is read again this often, so that a missed hint costs latency, never correctness."""
+    read_share: float = 0.1
+    """Reading takes at most this part of the time; with a slow store the page lags, the hub does not."""
     read_timeout_s: float = 10.0
 
     boxes: int = 10_000
     tasks: int = 500
-    branches: int = 2_000
-    task_reads: int = 100
-    """Tasks read one by one after hints; more than that at once are read as one list."""
+    branches: int = 1_000
+    single_reads: int = 100
+    """Records read one by one after hints; more than that at once are read as one list."""
 
     bus_per_s: int = 4_000
     """Messages the bus may hand to the tap, all kinds together. Beyond it the tap samples."""

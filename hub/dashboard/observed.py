@@ -28,6 +28,9 @@ class Tasks(Protocol):
 class Workspaces(Protocol):
     async def workspace_list(self) -> Sequence[Workspace]: ...
 
+    async def branch_get(self, id: str) -> Branch:
+        """Raises `BranchNotFound`."""
+
     async def branch_list(self, *, limit: int) -> Sequence[Branch]:
         """Newest first."""
 

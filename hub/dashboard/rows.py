@@ -30,11 +30,16 @@ def box_signature(box: LiveBox) -> Hashable:
     return (box.instance, box.state, box.calls, box.node, box.branch, box.reason, box.owner, len(box.skills))
 
 
+def box_key(box: LiveBox) -> str:
+    """Several instances may share one address; each is a row."""
+    return f"{box.id} {box.instance}"
+
+
 def box_row(box: LiveBox) -> Row:
     """A live box; of its skills only what a table can show, as schemas are long."""
     row = box.model_dump(mode="json", exclude_defaults=True, exclude={"skills", "heartbeat_at"})
     row["skills"] = [{"name": s.name, "streaming": s.streaming, "effect": s.effect} for s in box.skills]
-    return {"state": box.state, "kind": box.kind, "isolation": box.isolation, **row}
+    return {"key": box_key(box), "state": box.state, "kind": box.kind, "isolation": box.isolation, **row}
 
 
 def node_signature(node: NodeInfo) -> Hashable:
@@ -130,7 +135,6 @@ class _Seen(msgspec.Struct):
 
 class _SeenReport(msgspec.Struct):
     kind: str = ""
-    task: str = ""
 
 
 _envelope: Final = msgspec.json.Decoder(_Seen)

@@ -105,6 +105,25 @@ def _found(records: Mapping[Any, Any], id: Any) -> Any:
     return records[id]
 
 
+async def tell(client: Client, town: Town) -> None:
+    """Says on the bus what a hub and its agents would say about what has just moved."""
+    hub, source = subjects.HUB, subjects.source("default", "planner")
+    moved, town.moved = sorted(town.moved), set()
+    if moved:
+        said = envelope.make(envelope.SIGNAL, source, {"by": "hub-town", "moved": [[task, ""] for task in moved]})
+        await client.publish(subjects.signal("default", hub, "tasks.moved"), envelope.encode(said))
+    called, town.called = town.called, []
+    for skill, branch in called:
+        asked = envelope.make(envelope.CALL, source, {"args": [], "kwargs": {"branch": branch}})
+        await client.publish(subjects.call("default", hub, "planner", skill), envelope.encode(asked))
+
+
+async def _keep_telling(client: Client, town: Town) -> None:
+    while True:
+        await tell(client, town)
+        await asyncio.sleep(0.1)
+
+
 class Traffic:
     """Publishes real envelopes on the real bus at a steady rate, in bursts of 10 ms."""
 
@@ -180,7 +199,9 @@ async def town_server(town: Town, *, rate: int = 0, port: int = 0, live: bool = 
     try:
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(serve())
-            background = [group.create_task(town.live())] if live else []
+            background = [group.create_task(_keep_telling(client, town))]
+            if live:
+                background.append(group.create_task(town.live()))
             if rate:
                 background.append(group.create_task(Traffic(client, town, rate).run()))
             await started.wait()

@@ -71,8 +71,8 @@ class Live {
   private replace(frame: Snapshot): void {
     this.tenant = frame.tenant
     for (const table of TABLES) {
-      const rows = frame[table] as { id?: string; name: string }[]
-      this.maps[table] = new Map(rows.map((row) => [row.id ?? row.name, row]))
+      const rows = frame[table] as { key?: string; id?: string; name: string }[]
+      this.maps[table] = new Map(rows.map((row) => [row.key ?? row.id ?? row.name, row]))
       this.dirty.add(table)
     }
     this.rows = []

@@ -10,6 +10,7 @@ export type TrafficKind = 'message' | 'event' | 'signal' | 'call' | 'report'
 export interface Fault { code: string; message: string }
 
 export interface Box {
+  key: string // several instances may share an address
   id: string
   kind: 'live' | 'attached' | 'system'
   state: BoxState
