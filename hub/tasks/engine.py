@@ -62,7 +62,7 @@ class TaskEngine:
         self._random = random
         self._scope = Scope()
         self._watchers = Watchers(self.store, settings.poll_s)
-        self._handover = HandOver(self.store, agent, settings, clock)
+        self._handover = HandOver(self.store, agent, settings, clock, scope.branches.get)
         self.dispatcher = Dispatcher(self.store, directory, self._handover, self._scope, settings, clock)
         self._canceller = Canceller(self.store, agent, self._scope, settings, clock)
         self.reports = ReportConsumer(

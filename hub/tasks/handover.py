@@ -17,6 +17,7 @@ from hub.tasks.record import StoredTask
 from hub.tasks.settings import TaskSettings
 from hub.tasks.store import TaskStore
 from hub.tasks.targets import Route
+from schemas.branch import Branch
 from schemas.errors import (
     BoxhubError,
     BoxNotFound,
@@ -45,8 +46,16 @@ NEVER: Final = (InvalidInput, SkillNotFound, BranchNotFound, PermissionDenied, D
 
 
 class HandOver:
-    def __init__(self, store: TaskStore, agent: Agent, settings: TaskSettings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: TaskStore,
+        agent: Agent,
+        settings: TaskSettings,
+        clock: Callable[[], float],
+        find_branch: Callable[[str], Awaitable[Branch]],
+    ) -> None:
         self._store = store
+        self._find_branch = find_branch
         self._agent = agent
         self._settings = settings
         self._clock = clock
@@ -64,6 +73,7 @@ class HandOver:
             lease_s=self._settings.lease_s,
             spec=task.spec,
             definition=route.definition.wire() if route.definition is not None else None,
+            head=await self._head(task.spec.branch) if route.definition is not None else "",
             deadline_at=task.created_at + total_s if total_s is not None else None,
         )
         try:
@@ -74,6 +84,15 @@ class HandOver:
             await self._not_started(task, attempt.number, error)
         if self.on_started is not None:
             await self.on_started(task.id)
+
+    async def _head(self, branch: str) -> str:
+        """The branch's tree, so that the node need not ask; empty when it had better."""
+        if not branch:
+            return ""
+        try:
+            return (await self._find_branch(branch)).head
+        except (BranchNotFound, StoreUnavailable):
+            return ""
 
     async def _not_started(self, task: StoredTask, number: int, error: BoxhubError) -> None:
         if not isinstance(error, NOT_NOW + NEVER):

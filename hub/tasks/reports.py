@@ -50,7 +50,9 @@ CONSUMER: Final = "hub-tasks"
 """One durable consumer per tenant, shared by all replicas of the hub."""
 _DROPPED: Final = {"dropped": "it was too large for the task's record"}
 _FINAL: Final = frozenset({"completed", "failed", "stopped"})
-_HOLES_WAIT_DELIVERIES: Final = 4
+_HOLES_WAIT_DELIVERIES: Final = 6
+_AGAIN_S: Final = 0.05
+"""A report that must wait comes again after this time, and later with every turn."""
 
 
 class Letter:
@@ -224,7 +226,8 @@ class ReportConsumer:
             _log.warning("reports_not_stored", task=task_id, reports=len(letters), error=str(error))
             fates[:] = [(letter, "held_back") for letter in letters]
         for letter, fate in fates:
-            self._finish(letter.delivered, _nak(0.2) if fate == "held_back" else b"+ACK", fate)
+            again = _nak(_AGAIN_S * letter.delivered.deliveries)
+            self._finish(letter.delivered, again if fate == "held_back" else b"+ACK", fate)
 
     def _one(self, task: StoredTask, letter: Letter) -> tuple[StoredTask, str]:
         report, early = letter.report, letter.delivered.deliveries < _HOLES_WAIT_DELIVERIES

@@ -132,8 +132,8 @@ def apply_report(task: StoredTask, report: Report, *, sender: str, now: float, r
 
 
 def missing_before(task: StoredTask, report: Report) -> bool:
-    """Reports of this attempt with a lower sequence were not applied yet."""
-    return report.sequence > task.seen_upto + len(task.seen) + 1
+    """Something said before ``report`` is not applied yet. The first report may miss: it only says that it started."""
+    return any(n not in task.seen for n in range(max(2, task.seen_upto + 1), report.sequence))
 
 
 def lose(
@@ -229,10 +229,10 @@ def _artifact(task: StoredTask, report: Report, now: float) -> StoredTask:
 
 
 def _completed(task: StoredTask, attempt: Attempt, report: Report, now: float) -> StoredTask:
-    started_at = attempt.started_at or _between(attempt.assigned_at, report.at, now)
-    attempts = _replace_last(
-        task, attempt, state="ended", started_at=started_at, ended_at=now, box=report.box or attempt.box
-    )
+    if attempt.started_at is None:  # its first report comes later than its last, or shares the batch of another hub
+        task = _started(task, attempt, report, now)
+        attempt = task.attempts[-1]
+    attempts = _replace_last(task, attempt, state="ended", ended_at=now, box=report.box or attempt.box)
     return _step(
         task, now, ("state", None), state="completed", attempts=attempts, result=report.data, pending="", error=None
     )
