@@ -18,6 +18,8 @@ from typing import Any, Protocol
 from box_agent.box.composition import Composition, Route
 from box_agent.box.context import Context
 from box_agent.box.identity import travels_by_value
+from box_agent.box.part import Part
+from box_agent.box.signature import hints_of
 from box_agent.box.skill import Bound, bind
 from schemas.errors import InvalidInput, SkillNotFound
 
@@ -43,9 +45,24 @@ class Surroundings(Protocol):
 
 @dataclass(frozen=True)
 class ProgramPart:
+    """``hints``: of each skill, resolved while their module was there: a function that travels takes along only what
+    its code refers to, and its annotations are text."""
+
     name: str
     cls: type[Any] | None
     skills: dict[str, str | Callable[..., Any]]
+    hints: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(cls, part: Part) -> ProgramPart:
+        made = cls(part.name, part.cls, dict(part.skills), {})
+        made.hints.update({name: hints_of(made.function(name), name) for name in part.skills})
+        return made
+
+    def function(self, skill: str) -> Callable[..., Any]:
+        how = self.skills[skill]
+        found: Callable[..., Any] = getattr(self.cls, how) if isinstance(how, str) else how
+        return found
 
 
 @dataclass
@@ -59,8 +76,7 @@ class Program:
 
     @classmethod
     def of(cls, composition: Composition) -> Program:
-        parts = [ProgramPart(p.name, p.cls, dict(p.skills)) for p in composition.parts]
-        return cls(parts, composition.routes())
+        return cls([ProgramPart.of(p) for p in composition.parts], composition.routes())
 
     def pack(self) -> bytes:
         """Raises `InvalidInput` that names what cannot travel (an open file, a lock, a socket …)."""
@@ -108,7 +124,8 @@ class Program:
             if route is None:
                 known = sorted(self.routes)
                 raise SkillNotFound(f"no skill {name!r}; there are: {', '.join(known)}", skill=name, skills=known)
-            self._bound[name] = bind(self._function(route))
+            part = self.parts[route.part]
+            self._bound[name] = bind(part.function(route.attribute), part.hints[route.attribute])
         return self._bound[name]
 
     def sibling(self, name: str) -> Callable[..., Any]:
@@ -121,12 +138,6 @@ class Program:
             return bound.fn(instance, *args, **kwargs) if bound.wants_instance else bound.fn(*args, **kwargs)
 
         return call
-
-    def _function(self, route: Route) -> Callable[..., Any]:
-        part = self.parts[route.part]
-        how = part.skills[route.attribute]
-        found: Callable[..., Any] = getattr(part.cls, how) if isinstance(how, str) else how
-        return found
 
     def __getstate__(self) -> dict[str, Any]:
         return {"parts": self.parts, "routes": self.routes, "instances": [], "_bound": {}}

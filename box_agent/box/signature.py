@@ -44,9 +44,12 @@ class Signature:
     context_parameter: str | None
 
 
-def read(fn: Callable[..., Any], name: str) -> Signature:
-    """The signature of ``fn``. Raises `InvalidInput` when a hint cannot be resolved or has no JSON form."""
-    hints = _hints(fn, name)
+def read(fn: Callable[..., Any], name: str, hints: dict[str, Any] | None = None) -> Signature:
+    """The signature of ``fn``. Raises `InvalidInput` when a hint cannot be resolved or has no JSON form.
+
+    ``hints`` were resolved before, for a function that has left the module in which its hints mean something.
+    """
+    hints = hints_of(fn, name) if hints is None else hints
     kind = _kind(fn)
     fields: dict[str, Any] = {}
     parameters: list[Parameter] = []
@@ -132,7 +135,7 @@ def _kind(fn: Callable[..., Any]) -> Kind:
     return "generator" if inspect.isgeneratorfunction(target) else "sync"
 
 
-def _hints(fn: Callable[..., Any], name: str) -> dict[str, Any]:
+def hints_of(fn: Callable[..., Any], name: str) -> dict[str, Any]:
     """Resolved annotations; strings are looked up where the function was written, its closure included."""
     target: Any = inspect.unwrap(fn)
     while isinstance(target, functools.partial):

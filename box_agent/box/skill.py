@@ -99,9 +99,9 @@ def spec_of(fn: Callable[..., Any]) -> SkillSpec:
     return bind(fn).spec
 
 
-def bind(fn: Callable[..., Any]) -> Bound:
-    """A `Bound` that checks calls from the wire against the hints of ``fn`` before they reach it."""
-    return Bound(fn)
+def bind(fn: Callable[..., Any], hints: dict[str, Any] | None = None) -> Bound:
+    """A `Bound` that checks calls from the wire against the hints of ``fn`` (resolved already, if given)."""
+    return Bound(fn, hints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +119,11 @@ class Bound:
     generator. Every result, or yielded item, goes through `result` before it leaves the process.
     """
 
-    def __init__(self, fn: Callable[..., Any]) -> None:
+    def __init__(self, fn: Callable[..., Any], hints: dict[str, Any] | None = None) -> None:
         options = options_of(fn) or SkillOptions()
         self.fn = fn
         self.name = skill_name(fn)
-        self._signature = signatures.read(fn, self.name)
+        self._signature = signatures.read(fn, self.name, hints)
         self.kind: Kind = self._signature.kind
         self.wants_instance = self._signature.wants_instance
         self.context_parameter = self._signature.context_parameter

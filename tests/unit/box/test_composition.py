@@ -201,6 +201,28 @@ def test_code_that_cannot_travel_is_named() -> None:
         Box("stuck").skill(locked).pack()
 
 
+def test_hints_travel_although_they_are_text(tmp_path: Path) -> None:
+    """With ``from __future__ import annotations`` no code refers to ``Mapping``, so it does not travel by itself."""
+    script = """
+        from __future__ import annotations
+        import sys
+        from collections.abc import Mapping
+        from box_agent import Box, Context, skill
+        class A(Box):
+            @skill
+            def f(self, context: Context, m: Mapping[str, int]) -> Mapping[str, int]:
+                return m
+        definition, blobs = A().pack()
+        sys.stdout.buffer.write(blobs[definition.code])
+    """
+    file = tmp_path / "script.py"
+    file.write_text(textwrap.dedent(script))
+    code = subprocess.run([sys.executable, str(file)], capture_output=True, check=True, timeout=60).stdout
+    program = Program.unpack(code)
+    program.start(_Here())
+    assert _call(program, "f", {"a": 1}) == {"a": 1}
+
+
 def test_an_unknown_skill_lists_what_there_is() -> None:
     with pytest.raises(SkillNotFound, match="login"):
         _started(Login()).skill("logout")
