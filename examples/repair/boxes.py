@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from box_agent import Box, Context, skill
+from examples.repair.pytest_run import run_tests, warm_up
+from examples.repair.suspicious import collect
 
 
 class PytestRunner(Box):
@@ -13,10 +15,7 @@ class PytestRunner(Box):
     name = "pytest-runner"
 
     def setup(self) -> None:
-        import coverage  # noqa: F401 - warm for every fork
-        import pytest  # noqa: F401
-
-        from examples.repair import pytest_run  # noqa: F401
+        warm_up()
 
     @skill
     def run_tests(self, context: Context, first: list[str], timeout_s: float = 60.0) -> dict[str, Any]:
@@ -24,19 +23,15 @@ class PytestRunner(Box):
 
         A candidate that repairs nothing is told apart by the tests that failed before, so most runs are short.
         """
-        from examples.repair.pytest_run import run_tests
-
         if first:
             report = run_tests(context.directory, timeout_s, fail_fast=True, select=first)
             if not report.green:
                 return report.to_json()
             context.progress(0.5, "the failing tests pass, now the whole suite")
-        return run_tests(context.directory, timeout_s, fail_fast=True, select=None).to_json()
+        return run_tests(context.directory, timeout_s, fail_fast=True).to_json()
 
     @skill
     def collect(self, context: Context, timeout_s: float = 60.0) -> dict[str, Any]:
         """Which lines each test runs, and how each test ends."""
-        from examples.repair.suspicious import collect
-
         context.log("running the suite under coverage")
         return collect(context.directory, timeout_s).to_json()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from box_agent.agent import Agent
 from box_agent.bus.received import Message
+from box_agent.live import register
 from examples.repair import problem
 from examples.repair.boxes import PytestRunner
 from examples.repair.problem import Problem
@@ -71,7 +72,7 @@ class Planner:
     async def survey(self, directory: Path, timeout_s: float) -> Plan:
         """Imports ``directory`` and runs its tests under coverage. Raises `Problem` when there is nothing to repair."""
         workspace = await self.agent.workspaces.import_directory(directory, name=_name_of(directory))
-        await self.agent.register(PytestRunner)
+        await register(self.agent, PytestRunner)
         conversation = await self.agent.conversations.create(title=f"repair of {directory.name}")
         task = await self.agent.delegate(
             PytestRunner.name,
@@ -102,6 +103,7 @@ class Planner:
         request = Requested(
             run=plan.run, root=plan.root, conversation=plan.conversation, ranking=ranking,
             sources=plan.spectrum.sources, failing=plan.spectrum.failing,
+            passing=[test.id for test in plan.spectrum.tests if test.outcome == "passed"],
             failures={test: text[:_MESSAGE] for test, text in plan.spectrum.failures.items()},
             budget=budget, parallel=parallel, test_timeout_s=test_timeout_s, coders=self._coders,
         )  # fmt: skip

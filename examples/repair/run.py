@@ -30,6 +30,7 @@ class Requested(_Told):
     ranking: list[tuple[str, int, float]]  # path, line, suspiciousness; most suspicious first
     sources: list[str]  # paths that may be changed
     failing: list[str]  # pytest node ids
+    passing: list[str]
     failures: dict[str, str]  # node id → message, shortened
     budget: int
     parallel: int  # candidates in flight per coder
