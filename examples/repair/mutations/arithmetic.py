@@ -92,9 +92,10 @@ def operands(site: Site) -> Iterator[Variant]:
         left, right = (site.module.grouped_source_of(side) for side in (node.left, node.right))
         yield site.replace(node, left, 1.0)
         yield site.replace(node, right, 0.7)
-        if not isinstance(node.op, ast.Add | ast.Mult | ast.BitAnd | ast.BitOr | ast.BitXor):
+        if not isinstance(node.op, ast.Mult | ast.BitAnd | ast.BitOr | ast.BitXor):
             level = OPERATOR_PRECEDENCE[type(node.op)]
-            yield site.replace(node, f"{right} {SYMBOLS[type(node.op)]} {left}", 1.0, level=level)
+            share = 0.3 if isinstance(node.op, ast.Add) else 1.0  # sums commute, joined sequences do not
+            yield site.replace(node, f"{right} {SYMBOLS[type(node.op)]} {left}", share, level=level)
 
 
 def sign(site: Site) -> Iterator[Variant]:

@@ -15,15 +15,36 @@ def off_by_one(site: Site) -> Iterator[Variant]:
     for node in site.nodes():
         if isinstance(node, ast.Constant) and type(node.value) is int:
             yield from _constant(site, node, node.value)
-        elif _is_plus_or_minus_one(node):
+        elif (rest := _without_one(node)) is not None:
             assert isinstance(node, ast.BinOp)
-            yield site.replace(node, site.module.grouped_source_of(node.left), 1.0)
+            yield site.replace(node, site.module.grouped_source_of(rest), 1.0)
         elif isinstance(node, ast.expr) and _counts(site, node):
             source = site.module.source_of(node)
             if isinstance(node, ast.IfExp | ast.BoolOp):
                 source = f"({source})"
             yield site.replace(node, f"{source} + 1", 0.7, level=SUM)
             yield site.replace(node, f"{source} - 1", 0.7, level=SUM)
+
+
+def offset(site: Site) -> Iterator[Variant]:
+    """A count that should be taken relative to another: `f(xs, k)` as `f(xs, k - skipped)`; also squared, doubled,
+    halved."""
+    for node in site.nodes():
+        if not isinstance(node, ast.Name) or not isinstance(node.ctx, ast.Load):
+            continue
+        scope = site.scopes.of(node)
+        if NUMBER not in _kinds(site, node) or not isinstance(
+            site.module.parent(node), ast.Call | ast.BinOp | ast.Subscript | ast.Return | ast.Compare | ast.Assign
+        ):
+            continue
+        if _is_called(site.module, node):
+            continue
+        for other in scope.visible_at(site.module, node):
+            if NUMBER in other.kinds and other.name != node.id and not other.is_global:
+                yield site.replace(node, f"{node.id} - {other.name}", 1.0, level=SUM)
+                yield site.replace(node, f"{node.id} + {other.name}", 0.7, level=SUM)
+        for text, share in ((f"{node.id} * 2", 0.4), (f"{node.id} // 2", 0.4), (f"{node.id} ** 2", 0.4)):
+            yield site.replace(node, text, share)
 
 
 def range_bounds(site: Site) -> Iterator[Variant]:
@@ -47,12 +68,15 @@ def is_int(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and type(node.value) is int
 
 
-def _is_plus_or_minus_one(node: ast.AST) -> bool:
+def _without_one(node: ast.AST) -> ast.expr | None:
+    """What is left of `x + 1`, `x - 1` and `1 + x` without the one."""
     match node:
-        case ast.BinOp(op=ast.Add() | ast.Sub(), right=ast.Constant(value=1)):
-            return True
+        case ast.BinOp(left=rest, op=ast.Add() | ast.Sub(), right=ast.Constant(value=1)):
+            return rest
+        case ast.BinOp(left=ast.Constant(value=1), op=ast.Add(), right=rest):
+            return rest
         case _:
-            return False
+            return None
 
 
 def _constant(site: Site, node: ast.Constant, value: int) -> Iterator[Variant]:
@@ -78,6 +102,8 @@ def _counts(site: Site, node: ast.expr) -> bool:
         case ast.Call(func=ast.Name(id="range")) as call:
             return node is not call.func
         case ast.Slice():
+            return True
+        case ast.Tuple() as places if isinstance(site.module.parent(places), ast.Subscript):
             return True
         case ast.Subscript(slice=place) if place is node:
             return not isinstance(node, ast.Name) or numeric

@@ -6,7 +6,8 @@ import ast
 from collections.abc import Iterator
 
 from .module import Module
-from .variant import NOT, Site, Variant
+from .scope import CALL, NUMBER, SEQUENCE
+from .variant import COMPARE, NOT, SUM, Site, Variant
 
 PLAIN = ("None", "0", "1", "[]", "True", "False", "-1", '""', "[[]]")
 
@@ -26,10 +27,32 @@ def return_value(site: Site) -> Iterator[Variant]:
     for rank, text in enumerate(PLAIN):
         if text != source:
             yield site.replace(result, text, 0.4 / (1 + rank))
+    yield from _answers(site, result)
+    yield from _joined(site, result, source)
     if isinstance(result, ast.Name | ast.Call | ast.Attribute):
         yield site.replace(result, f"not {source}", 0.4, level=NOT)
     if not isinstance(result, ast.Constant | ast.GeneratorExp):
         yield site.replace(result, f"[{source}]", 0.3)
+
+
+def _answers(site: Site, result: ast.expr) -> Iterator[Variant]:
+    """For a constant yes or no: whether a variable is empty, zero, or not."""
+    if isinstance(result, ast.Constant) and isinstance(result.value, bool):
+        for use in site.scopes.of(site.statement).visible_at(site.module, site.statement):
+            if not use.is_global and CALL not in use.kinds:
+                yield site.replace(result, f"not {use.name}", 0.7, level=NOT)
+                if NUMBER in use.kinds:
+                    yield site.replace(result, f"{use.name} == 0", 0.7, level=COMPARE)
+
+
+def _joined(site: Site, result: ast.expr, source: str) -> Iterator[Variant]:
+    """The result joined to a sequence at hand, which was forgotten."""
+    if not isinstance(result, ast.List | ast.ListComp | ast.Name | ast.Call | ast.Subscript):
+        return
+    for use in site.scopes.of(site.statement).visible_at(site.module, site.statement):
+        if use.name != source and not use.is_global and (SEQUENCE in use.kinds or isinstance(result, ast.ListComp)):
+            yield site.replace(result, f"{use.name} + {source}", 0.4, level=SUM)
+            yield site.replace(result, f"{source} + {use.name}", 0.4, level=SUM)
 
 
 def returned_values(module: Module, statement: ast.stmt) -> list[str]:

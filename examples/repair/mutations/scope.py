@@ -11,10 +11,12 @@ from .module import Function, Module
 
 CALL, SEQUENCE, NUMBER, OBJECT = "call", "sequence", "number", "object"
 
-SEQUENCE_METHODS = frozenset(
-    ("append", "extend", "insert", "pop", "popleft", "appendleft", "remove", "sort", "add", "discard", "update")
-    + ("items", "keys", "values", "index", "count")
-)
+# fmt: off
+SEQUENCE_METHODS = frozenset({
+    "append", "extend", "insert", "pop", "popleft", "appendleft", "remove", "sort", "add", "discard", "update",
+    "items", "keys", "values", "index", "count",
+})
+# fmt: on
 SEQUENCE_CALLS = frozenset(
     ("len", "sorted", "sum", "min", "max", "any", "all", "enumerate", "zip", "reversed", "set", "list", "tuple", "iter")
 )
@@ -127,6 +129,16 @@ class Scopes:
         for node in ast.walk(function or self._module.tree):
             if isinstance(node, ast.Name) and node.id in uses:
                 uses[node.id].kinds |= {demanded_kind(self._module, node)} - {""}
+        for node in ast.walk(function or self._module.tree):
+            match node:  # what is ordered against a number is one
+                case ast.Compare(
+                    left=ast.Name(id=left),
+                    ops=[ast.Lt() | ast.LtE() | ast.Gt() | ast.GtE()],
+                    comparators=[ast.Name(id=right)],
+                ) if left in uses and right in uses:
+                    if NUMBER in uses[left].kinds | uses[right].kinds:
+                        uses[left].kinds.add(NUMBER)
+                        uses[right].kinds.add(NUMBER)
         return Scope({name: use for name, use in uses.items() if name not in ("self", "cls", "_")})
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from .module import Edit
 from .numbers import is_int
-from .scope import SEQUENCE
+from .scope import NUMBER, SEQUENCE
 from .variant import ATOM, Site, Variant
 
 
@@ -58,7 +58,7 @@ def index(site: Site) -> Iterator[Variant]:
 
 
 def partial(site: Site) -> Iterator[Variant]:
-    """A sequence that flows on loses its first or last element, or is reversed, or becomes one of its elements."""
+    """A sequence that flows on loses its first or last element, is cut, reversed, or becomes one element."""
     for node in site.nodes():
         if not (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)):
             continue
@@ -69,3 +69,7 @@ def partial(site: Site) -> Iterator[Variant]:
             continue
         for suffix, share in (("[1:]", 1.0), ("[:-1]", 1.0), ("[0]", 0.6), ("[-1]", 0.6), ("[::-1]", 0.5)):
             yield site.replace(node, f"{node.id}{suffix}", share, level=ATOM)
+        for other in site.scopes.of(node).visible_at(site.module, node):
+            if NUMBER in other.kinds and not other.is_global:
+                yield site.replace(node, f"{node.id}[{other.name}:]", 0.5, level=ATOM)
+                yield site.replace(node, f"{node.id}[:{other.name}]", 0.5, level=ATOM)

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from .module import Edit, Module
+from .scope import CALL, SEQUENCE, Use, compatible
 from .variant import Site, Variant
 
 SIMPLE = (
@@ -54,10 +55,49 @@ def duplicate_statement(site: Site) -> Iterator[Variant]:
         if "\n" in text or text in seen or _is_docstring(other):
             continue
         seen.add(text)
-        copied = f"{indent}{text}\n"
-        behind = copied if module.text[end - 1 : end] == "\n" else f"\n{copied}"
+        behind = _ended(module.text[:end], f"{indent}{text}\n")
         share = 0.5 if text == own else 1.0
         yield Variant(Edit(end, end, behind), share, f"insert `{_short(text)}` after `{_label(module, statement)}`")
+
+
+def insert_statement(site: Site) -> Iterator[Variant]:
+    """A statement nobody wrote yet: one of the function's with another variable in it, or `a = b` inside a loop."""
+    module, statement = site.module, site.statement
+    function = module.function_of(statement)
+    if function is None or not module.owns_its_lines(statement) or isinstance(statement, ast.Return | ast.Raise):
+        return
+    uses = [use for use in site.scopes.of(statement).visible_at(module, statement) if not use.is_global]
+    texts: dict[str, float] = {}
+    for other in ast.walk(function):
+        if isinstance(other, ast.Expr) and isinstance(other.value, ast.Call):
+            texts |= dict.fromkeys(_adapted(module, other, uses), 1.0)
+    if module.loops_of(statement):
+        local = [use for use in uses if CALL not in use.kinds]
+        texts |= {
+            f"{a.name} = {b.name}": 0.5 for a in local for b in local if a is not b and compatible(a, b, "") >= 0.5
+        }
+    indent = module.indent_of(statement)
+    _, end = _lines(module, statement)
+    for text, share in texts.items():
+        behind = _ended(module.text[:end], f"{indent}{text}\n")
+        yield Variant(Edit(end, end, behind), share, f"insert `{_short(text)}` after `{_label(module, statement)}`")
+
+
+def _adapted(module: Module, call: ast.Expr, uses: list[Use]) -> Iterator[str]:
+    """A call statement with one of its arguments, or the object whose method it calls, replaced by a variable."""
+    assert isinstance(call.value, ast.Call)
+    start, end = module.span(call)
+    text = module.text[start:end]
+    if "\n" in text:
+        return
+    receiver = call.value.func.value if isinstance(call.value.func, ast.Attribute) else None
+    for part in [*call.value.args, *([receiver] if isinstance(receiver, ast.Name) else [])]:
+        first, last = module.span(part)
+        for use in uses:
+            if part is receiver and SEQUENCE not in use.kinds:
+                continue
+            if CALL not in use.kinds and module.text[first:last] != use.name:
+                yield text[: first - start] + use.name + text[last - start :]
 
 
 def move_statement(site: Site) -> Iterator[Variant]:
