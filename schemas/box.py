@@ -72,6 +72,7 @@ class Resources(Value):
     disk_bytes: int | None = None
     wall_s: float | None = None
     idle_s: float | None = None
+    concurrency: int | None = None  # async skills that run at once; sync ones run one after the other
 
 
 class Policy(Value):

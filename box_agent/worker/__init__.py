@@ -4,9 +4,12 @@
 ``template``     a process with everything ready that forks a box on demand
 ``keeper``       the parent of one box's processes: knows when all have ended
 ``serving``      the worker: takes calls from the node and runs skills
+``calls``        one call and its answer
+``interrupt``    raising a cancel in the main thread
 ``execution``    how a skill runs in the main thread: one at a time, or on an event loop
 ``port``         a skill's way to the bus: over the socket to the node
 ``commands``     shell commands of skills, killed as whole trees
+``config``       the environment variables of a box's processes
 ``frames``       messages on the sockets
 ``processes``    process trees: finding and ending them
 ``kernel``       what the kernel offers and Python does not wrap

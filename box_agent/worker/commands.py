@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from box_agent.worker import processes
+from box_agent.worker.config import environment_with
 from box_agent.worker.interrupt import CallCancelled
 from schemas.errors import DeadlineExceeded, SkillFailed
 from schemas.ids import new_id
@@ -102,7 +103,7 @@ def _start(command: str, directory: Path, mark: str) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        env={**os.environ, MARKER: mark},
+        env=environment_with({MARKER: mark}),
     )
 
 

@@ -24,6 +24,11 @@ def parents() -> dict[int, int]:
     return found
 
 
+def children(parent: int) -> list[int]:
+    """Living processes whose parent is ``parent``."""
+    return [pid for pid, above in parents().items() if above == parent]
+
+
 def descendants(root: int) -> list[int]:
     """Living processes below ``root``, itself not included."""
     children: dict[int, list[int]] = {}

@@ -4,7 +4,7 @@ The first template of a node has nothing but the platform's own imports; `derive
 new Box pays for its own imports only. Loading another Box's code never happens in a process that has some already.
 
 Control socket (SEQPACKET, JSON, descriptors beside it). Orders: ``derive`` (+ the new template's socket), ``load``,
-``spawn`` (+ the worker's socket, the keeper's socket). Every order gets one answer.
+``spawn`` (+ the worker's socket, the keeper's socket), ``flush``. Every order gets one answer.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any, Final, NoReturn
 
 from box_agent.box.program import Program
 from box_agent.worker import kernel, processes
+from box_agent.worker.config import extend_environment, replace_environment
 from box_agent.worker.keeper import keep
 from box_agent.worker.serving import BoxSurroundings, Worker, setup_error
 
@@ -48,6 +49,7 @@ class Template:
         self._program = Program([], {})
         self._set_up_in_box = False
         self._wake: tuple[int, int] | None = None
+        self._keepers: set[int] = set()
         kernel.adopt_orphans()  # of a keeper that was killed: they are not lost and can be found
 
     def serve(self) -> NoReturn:
@@ -61,7 +63,7 @@ class Template:
             ready = {fd for fd, _ in poll.poll()}
             if self._wake[0] in ready:
                 os.read(self._wake[0], 512)
-                _reap()
+                self._reap()
             if self._control.fileno() in ready:
                 self._obey()
 
@@ -70,6 +72,7 @@ class Template:
         if not data:
             os._exit(0)
         order = json.loads(data)
+        answer: dict[str, Any]
         try:
             answer = getattr(self, f"_{order['op']}")(order, fds)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything; whoever ordered must hear it
@@ -77,7 +80,29 @@ class Template:
         finally:
             for fd in fds:
                 os.close(fd)
-        self._control.send(json.dumps(answer).encode())
+        self._control.send(json.dumps({**answer, "n": order["n"]}).encode())
+
+    def _reap(self) -> None:
+        """Collect what ended; what a killed keeper left behind is ours now, and is ended."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid not in self._keepers:
+                continue  # a template, whose boxes go on without it, or an orphan that was killed
+            self._keepers.discard(pid)
+            if os.WIFSIGNALED(status):
+                self._end_orphans()
+
+    def _end_orphans(self) -> None:
+        while orphans := [pid for pid in processes.children(os.getpid()) if pid not in self._keepers]:
+            for pid in orphans:
+                processes.kill_tree(pid)
+            for pid in orphans:
+                os.waitpid(pid, 0)
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
@@ -103,8 +128,7 @@ class Template:
         """Code, imports, ``setup``; then memory is frozen, so that forks share it."""
         directory = Path(order["directory"])
         _output_to(Path(order["log"]))
-        os.environ.clear()
-        os.environ.update(order["env"])
+        replace_environment(order["env"])
         _add_paths(order["sys_path"])
         os.chdir(directory)
         self._surroundings.directory = directory
@@ -126,6 +150,7 @@ class Template:
     def _spawn(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         pid = os.fork()
         if pid:
+            self._keepers.add(pid)
             return {"pid": pid}
         self._leave()
         worker, control = fds
@@ -135,6 +160,11 @@ class Template:
 
         keep(socket.socket(fileno=control), work, worker)
 
+    def _flush(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        """Every keeper that has ended by now is collected, and nothing it left is alive, once this is answered."""
+        self._reap()
+        return {}
+
     # --- in a child ---------------------------------------------------------------------------------------------------
 
     def _leave(self) -> None:
@@ -142,6 +172,7 @@ class Template:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._control.close()
+        self._keepers.clear()
         if self._wake is not None:
             for fd in self._wake:
                 os.close(fd)
@@ -156,21 +187,12 @@ class Template:
             os.close(fd)
         directory = Path(order["directory"])
         os.chdir(directory)
-        os.environ.update(order["env"])
+        extend_environment(order["env"])
         self._surroundings.directory = directory
         _limit(order["limits"])
         _reseed()
         worker = Worker(sock, order["box"], self._surroundings)
         worker.run(self._program, set_up=self._set_up_in_box, concurrency=order["concurrency"])
-
-
-def _reap() -> None:
-    while True:
-        try:
-            if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                return
-        except ChildProcessError:
-            return
 
 
 def _output_to(log: Path) -> None:

@@ -1,0 +1,289 @@
+"""`ProcessDriver`: live boxes as plain processes, forked from warm templates. Declares no isolation."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from box_agent.bus.scope import Scope
+from box_agent.driver import Template
+from box_agent.drivers.process.environment import Environment, Environments, lay
+from box_agent.drivers.process.handle import ProcessHandle
+from box_agent.drivers.process.leftovers import BoxFolders
+from box_agent.drivers.process.templates import Pidfd, TemplateProcess
+from box_agent.worker.processes import MARKER, kill_marked
+from schemas.box import BoxDefinition, Resources, SpawnRequest
+from schemas.errors import AlreadyExists, BoxDied, BoxhubError, DeadlineExceeded, DriverUnavailable
+from schemas.node import DriverInfo
+
+if TYPE_CHECKING:
+    from box_agent.driver import Blobs, Surroundings
+
+_LAUNCH_S: Final = 30.0
+_SETUP_S: Final = 600.0
+_FORK_S: Final = 10.0
+
+
+@dataclass
+class _Warm:
+    """A template and what it takes to make it again."""
+
+    template: Template
+    definition: BoxDefinition
+    blobs: Blobs
+    environment: Environment
+    process: TemplateProcess
+
+
+class ProcessDriver:
+    """The port is `box_agent.driver.Driver`. ``home`` is this driver's alone; ``variables`` are what boxes inherit.
+
+    At most ``max_templates`` are kept warm, the least recently used goes first.
+    """
+
+    def __init__(self, home: Path, variables: Mapping[str, str], max_templates: int = 16) -> None:
+        self._home = home
+        self._variables = dict(variables)
+        self._max_templates = max_templates
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._environments = Environments(home / "environments", self._variables)
+        self._folders = BoxFolders(home / "boxes")
+        self._logs = home / "logs"
+        self._logs.mkdir(exist_ok=True, mode=0o700)
+        self._scope = Scope()
+        self._base: TemplateProcess | None = None
+        self._launching = asyncio.Lock()
+        self._building: dict[str, asyncio.Lock] = {}
+        self._warm: OrderedDict[str, _Warm] = OrderedDict()
+        self._handles: dict[str, ProcessHandle] = {}
+        self._starting: set[str] = set()
+
+    @property
+    def info(self) -> DriverInfo:
+        works = sys.platform == "linux"
+        reason = "" if works else "the process driver needs Linux: it relies on subreapers and pidfds"
+        return DriverInfo(name="process", isolation="none", branching="fs", available=works, reason=reason)
+
+    @property
+    def templates(self) -> Sequence[Template]:
+        return [w.template for w in self._warm.values()]
+
+    async def __aenter__(self) -> Self:
+        if not self.info.available:
+            raise DriverUnavailable(self.info.reason)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for handle in list(self._handles.values()):
+                    group.create_task(handle.stop())
+        finally:
+            for warm in list(self._warm.values()):
+                await warm.process.aclose()
+            self._warm.clear()
+            if self._base is not None:
+                await self._base.aclose()
+            await self._scope.aclose()
+
+    async def sweep(self) -> Sequence[str]:
+        self._environments.sweep()
+        return await asyncio.to_thread(self._folders.sweep)
+
+    # --- templates ----------------------------------------------------------------------------------------------------
+
+    async def build_template(self, definition: BoxDefinition, blobs: Blobs) -> Template:
+        return (await self._ready(definition, blobs)).template
+
+    async def _ready(self, definition: BoxDefinition, blobs: Blobs) -> _Warm:
+        """Warm and alive; several callers at once build it once."""
+        fingerprint = definition.fingerprint
+        lock = self._building.setdefault(fingerprint, asyncio.Lock())
+        async with lock:
+            warm = self._warm.get(fingerprint)
+            if warm is None or not warm.process.alive:
+                if warm is not None:
+                    await self._drop(fingerprint)
+                warm = self._warm[fingerprint] = await self._build(definition, blobs)
+            self._warm.move_to_end(fingerprint)
+        while len(self._warm) > self._max_templates:
+            await self._drop(next(iter(self._warm)))
+        return warm
+
+    async def _build(self, definition: BoxDefinition, blobs: Blobs) -> _Warm:
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        if definition.code and definition.python and definition.python != version:
+            raise DriverUnavailable(
+                f"box {definition.name!r} was packed for Python {definition.python}, this node runs {version}; "
+                "spawn it from the same Python, or start a node with that one"
+            )
+        began = time.monotonic()
+        environment = await self._environments.build(definition, blobs)
+        code = str(await blobs.path(definition.code)) if definition.code else ""
+        notes: list[str] = []
+        try:
+            process = await self._load(definition, environment, code, set_up_in_box=False)
+        except _Unclean as unclean:
+            notes.append(f"{unclean}; so it runs again in every box")
+            process = await self._load(definition, environment, code, set_up_in_box=True)
+        took = time.monotonic() - began
+        template = Template(definition.fingerprint, "process", round(took, 4), tuple(notes))
+        return _Warm(template, definition, blobs, environment, process)
+
+    async def _load(
+        self, definition: BoxDefinition, environment: Environment, code: str, *, set_up_in_box: bool
+    ) -> TemplateProcess:
+        process = await (await self._first()).derive(_FORK_S)
+        log = self._logs / f"{definition.fingerprint[:40]}.log"
+        order = {
+            "op": "load",
+            "directory": str(environment.directory),
+            "code": code,
+            "env": dict(environment.variables),
+            "sys_path": [str(environment.directory), *map(str, environment.packages)],
+            "log": str(log),
+            "set_up_in_box": set_up_in_box,
+        }
+        try:
+            answer = await process.order(order, (), _SETUP_S)
+            if "unclean" in answer:
+                raise _Unclean(answer["unclean"])
+        except BaseException as error:
+            await asyncio.to_thread(process.kill_all)
+            await process.aclose()
+            if isinstance(error, BoxDied):
+                raise BoxDied(f"the template of {definition.name!r} died while it was set up: {_tail(log)}") from error
+            if isinstance(error, BoxhubError):
+                error.details.update(box=definition.name, output=_tail(log))
+            raise
+        return process
+
+    async def _first(self) -> TemplateProcess:
+        async with self._launching:
+            if self._base is None or not self._base.alive:
+                if self._base is not None:
+                    await self._base.aclose()
+                self._base = TemplateProcess.launch(self._variables)
+            return self._base
+
+    async def remove_template(self, fingerprint: str) -> bool:
+        return await self._drop(fingerprint)
+
+    async def _drop(self, fingerprint: str) -> bool:
+        warm = self._warm.pop(fingerprint, None)
+        if warm is None:
+            return False
+        await warm.process.aclose()
+        return True
+
+    # --- boxes --------------------------------------------------------------------------------------------------------
+
+    async def spawn(
+        self, template: Template, request: SpawnRequest, directory: Path, surroundings: Surroundings
+    ) -> ProcessHandle:
+        box = request.id
+        if box in self._handles or box in self._starting:
+            raise AlreadyExists(f"box {box!r} is there already", box=box)
+        known = self._warm.get(template.fingerprint)
+        if known is None:
+            raise DriverUnavailable(f"there is no template {template.fingerprint[:12]} any more; build it again")
+        self._starting.add(box)
+        try:
+            async with asyncio.timeout(request.timeout_s):
+                warm = await self._ready(known.definition, known.blobs)
+                return await self._start(warm, box, directory, surroundings)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"box {box!r} was not ready within {request.timeout_s:g} s", timeout="spawn", seconds=request.timeout_s
+            ) from None
+        finally:
+            self._starting.discard(box)
+
+    async def _start(self, warm: _Warm, box: str, directory: Path, surroundings: Surroundings) -> ProcessHandle:
+        folder = self._folders.make(box)
+        ours: list[socket.socket] = []
+        try:
+            laid = await lay(warm.environment, directory)
+            worker, worker_end = socket.socketpair()
+            ours.append(worker)
+            control, control_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.append(control)
+            with worker_end, control_end:
+                order = self._spawn_order(warm, box, directory, folder)
+                fds = (worker_end.fileno(), control_end.fileno())
+                answer = await warm.process.order(order, fds, _FORK_S)
+            keeper = Pidfd(answer["pid"])
+            self._folders.record(box, keeper.pid)
+        except BaseException as error:
+            for sock in ours:  # a keeper that was forked all the same ends its box now
+                sock.close()
+            await asyncio.to_thread(self._folders.remove, box)
+            if isinstance(error, ProcessLookupError):
+                raise BoxDied(f"{box} ended as soon as it was made", box=box) from error
+            raise
+
+        async def settle(orphaned: bool) -> None:
+            await self._settle(box, warm.process, orphaned)
+
+        handle = ProcessHandle(box, directory, laid, surroundings, self._scope, keeper, settle)
+        self._handles[box] = handle
+        try:
+            await handle.start(worker, control)
+        except BaseException:
+            await handle.stop(0.0)
+            raise
+        return handle
+
+    def _spawn_order(self, warm: _Warm, box: str, directory: Path, folder: Path) -> dict[str, Any]:
+        own = {MARKER: box, "HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp"), "PWD": str(directory)}
+        return {
+            "op": "spawn",
+            "box": box,
+            "directory": str(directory),
+            "env": {**own, **warm.definition.env, MARKER: box},
+            "limits": _limits(warm.definition.resources),
+            "concurrency": warm.definition.resources.concurrency or 1,
+        }
+
+    async def _settle(self, box: str, template: TemplateProcess, orphaned: bool) -> None:
+        """After the keeper's end: nothing of the box is alive, and its folder is gone."""
+        if orphaned:
+            if template.alive:
+                try:
+                    await template.order({"op": "flush"}, (), _FORK_S)
+                except BoxDied:
+                    pass  # then nobody is left to adopt; what carries the mark is found below
+            await asyncio.to_thread(kill_marked, frozenset((box,)))
+        await asyncio.to_thread(self._folders.remove, box)
+        self._handles.pop(box, None)
+
+
+class _Unclean(Exception):
+    """``setup`` made something that a fork does not carry over."""
+
+
+def _limits(resources: Resources) -> dict[str, int]:
+    """What `setrlimit` can hold: per process, so a first line of defence and no more."""
+    limits: dict[str, int] = {}
+    if resources.memory_bytes is not None:
+        limits["RLIMIT_DATA"] = resources.memory_bytes
+    if resources.disk_bytes is not None:
+        limits["RLIMIT_FSIZE"] = resources.disk_bytes
+    return limits
+
+
+def _tail(log: Path) -> str:
+    try:
+        return log.read_text(errors="replace")[-4000:].strip()
+    except OSError:
+        return ""
