@@ -17,6 +17,7 @@ from hub.background import background
 from hub.bus_adapter import service_skills
 from hub.config import HubSettings
 from hub.leader import Leases
+from hub.lifecycle.strays import Strays
 from hub.registry import Registry
 from hub.registry.orphans import Orphans
 from hub.services import Principal, Services
@@ -92,6 +93,7 @@ async def open_tenant(name: str, scope: Scope, settings: HubSettings) -> AsyncIt
             unsubscribe = registry.subscribe(lambda change: tasks.wake())
             led = [
                 group.create_task(leases.lead(f"{name}-orphans", Orphans(registry).run), name=f"orphans {name}"),
+                group.create_task(leases.lead(f"{name}-strays", Strays(registry, agent).run), name=f"strays {name}"),
                 group.create_task(leases.lead(f"{name}-upkeep", Upkeep(scope).run), name=f"upkeep {name}"),
             ]
             try:

@@ -1,4 +1,4 @@
-"""The part of a hub that tasks need, on real servers: store, registry, engine, and its skills on the bus."""
+"""A hub with one tenant on real servers, as its tests look at it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from typing import Any
 
 from box_agent.agent import Agent
 from box_agent.config import AgentSettings
-from context_store import ContextStore
-from context_store.backends.sqlite import SqliteBackend
-from context_store.blobs.directory import DirectoryBlobs
-from hub.config import HubSettings, Limits
-from hub.registry import Registry
-from hub.services.principal import SYSTEM
+from hub.app import Hub
+from hub.config import HubSettings
 from hub.services.tasks import TaskService
 from hub.tasks.engine import TaskEngine
 from hub.tasks.settings import TaskSettings
+from hub.tenant import Tenant
 from schemas.task import TaskRecord
 
 QUICK = TaskSettings(lease_s=1.5, grace_s=0.1, scan_s=0.1, refused_wait_s=0.05, start_ack_s=1.0, poll_s=0.2)
@@ -28,10 +25,12 @@ QUICK = TaskSettings(lease_s=1.5, grace_s=0.1, scan_s=0.1, refused_wait_s=0.05, 
 
 @dataclass
 class TaskHub:
-    agent: Agent
-    registry: Registry
-    engine: TaskEngine
+    tenant: Tenant
     service: TaskService
+
+    @property
+    def engine(self) -> TaskEngine:
+        return self.tenant.tasks
 
     async def until(self, task_id: str, reached: Callable[[TaskRecord], bool], timeout_s: float = 15.0) -> TaskRecord:
         """The first version of the task that satisfies ``reached``, as it is stored through this hub."""
@@ -52,26 +51,12 @@ async def task_hub(
     url: str, tenant: str, directory: Path, settings: TaskSettings = QUICK, *, silent_s: float = 2.0
 ) -> AsyncIterator[TaskHub]:
     """Tasks are accepted, and runners heard, inside the block."""
-    async with ContextStore(SqliteBackend(directory / "store.sqlite"), DirectoryBlobs(directory / "blobs")) as store:
-        scope = store.tenant(tenant)
-        agent = await Agent.open(
-            "_hub", url=url, tenant=tenant, settings=agent_settings(concurrency=4096), kind="system",
-            beats=False, runs_tasks=False,
-        )  # fmt: skip
-        hub_settings = HubSettings(home=directory, silent_s=silent_s, heartbeat_s=0.2)
-        async with agent, Registry(scope, agent, hub_settings) as registry:
-            async with TaskEngine(scope, agent, registry, settings) as engine:
-                unsubscribe = registry.subscribe(lambda change: engine.wake())
-                service = TaskService(engine, SYSTEM, Limits())
-                for skill in (
-                    service.task_submit, service.task_get, service.task_wait, service.task_list, service.task_cancel,
-                    service.task_updates, service.task_explain, service._task_renew,
-                ):  # fmt: skip
-                    agent.serve_own(skill)
-                try:
-                    yield TaskHub(agent, registry, engine, service)
-                finally:
-                    unsubscribe()
+    made = HubSettings(
+        nats_url=url, tenants=(tenant,), home=directory, gateway=False, heartbeat_s=0.2, silent_s=silent_s,
+        tasks=settings,
+    )  # fmt: skip
+    async with Hub(made) as hub:
+        yield TaskHub(hub.tenant(tenant), hub.services(tenant).tasks)
 
 
 async def connect(name: str, url: str, tenant: str, **settings: Any) -> Agent:

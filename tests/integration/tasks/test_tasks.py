@@ -27,7 +27,7 @@ async def test_a_task_runs_and_its_updates_tell_the_story(hub: TaskHub, join: Jo
     assert updates[0].state == "submitted"
     assert updates[-1].state == "completed"
     record = await handle.get()
-    assert (record.submitter, record.state, len(record.attempts)) == ("system", "completed", 1)
+    assert (record.submitter, record.state, len(record.attempts)) == ("planner", "completed", 1)
     assert record.attempts[0].runner == "worker"
     assert record.attempts[0].started_at is not None
 
