@@ -6,57 +6,23 @@ A role prints ``ready`` and runs until its standard input closes.
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import nats
+import structlog
+from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig
 
 TENANT = "bench"
 
 
 async def hub(url: str, directory: Path) -> None:
-    from box_agent.agent import Agent
-    from box_agent.config import AgentSettings
-    from context_store import ContextStore
-    from context_store.backends.sqlite import SqliteBackend
-    from context_store.blobs.directory import DirectoryBlobs
-    from hub.config import HubSettings, Limits
-    from hub.registry import Registry
-    from hub.services.principal import SYSTEM
-    from hub.services.tasks import TaskService
-    from hub.tasks.engine import TaskEngine
+    from hub.app import Hub
+    from hub.config import HubSettings
 
-    async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(
-            ContextStore(SqliteBackend(directory / "store.sqlite"), DirectoryBlobs(directory / "blobs"))
-        )
-        scope = store.tenant(TENANT)
-        settings = AgentSettings(concurrency=4096)
-        agent = await stack.enter_async_context(
-            await Agent.open(
-                "_hub", url=url, tenant=TENANT, settings=settings, kind="system", beats=False, runs_tasks=False
-            )
-        )
-        registry = await stack.enter_async_context(Registry(scope, agent, HubSettings(home=directory)))
-        engine = await stack.enter_async_context(TaskEngine(scope, agent, registry))
-        registry.subscribe(lambda change: engine.wake())
-        service = TaskService(engine, SYSTEM, Limits())
-        for skill in (
-            service.task_submit, service.task_get, service.task_wait, service.task_updates, service._task_renew,
-        ):  # fmt: skip
-            agent.serve_own(skill)
-        profile = os.environ.get("BENCH_PROFILE")
-        if profile:
-            import cProfile
-
-            with cProfile.Profile() as profiler:
-                await _until_closed()
-            profiler.dump_stats(profile)
-        else:
-            await _until_closed()
+    async with Hub(HubSettings(nats_url=url, tenants=(TENANT,), home=directory, gateway=False)):
+        await _until_closed()
 
 
 async def worker(url: str, directory: Path) -> None:
@@ -91,7 +57,7 @@ async def raw_worker(url: str, directory: Path) -> None:
                 for message in batch:
                     group.create_task(one(message))
 
-    async def one(message: nats.aio.msg.Msg) -> None:
+    async def one(message: Msg) -> None:
         task = message.subject.rsplit(".", 1)[1]
         await stream.publish(f"raw.results.{task}", message.data, headers={"Nats-Msg-Id": task})
         await message.ack()
@@ -111,4 +77,5 @@ async def _until_closed() -> None:
 ROLES = {"hub": hub, "worker": worker, "raw-worker": raw_worker}
 
 if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     asyncio.run(ROLES[sys.argv[1]](sys.argv[2], Path(sys.argv[3])))
