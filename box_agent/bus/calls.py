@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from box_agent.bus.replies import Answer, status_of
+from box_agent.bus.replies import CALL, Answer, status_of
 from box_agent.bus.trace import header_block
 from schemas import envelope as envelopes
 from schemas import subjects
@@ -51,7 +51,7 @@ class Calls:
         body = self._refs.encode_now(request) or await self._refs.encode(request)
         if not connection.connected:
             await connection.wait_connected(timeout_s)
-        answer = Answer(connection.replies)
+        answer = Answer(connection.replies, CALL)
         try:
             connection.send(subject, body, answer.subject, header_block(), alone=connection.replies.single)
             data, headers = await answer.within(timeout_s)
@@ -88,7 +88,7 @@ class Calls:
         body = await self._refs.encode(request)
         await connection.wait_connected(timeout_s)
         incoming = _Incoming(self, box, request.id, connection.settings.keepalive_s * 3)
-        token, reply = connection.replies.expect(incoming)
+        token, reply = connection.replies.expect(incoming, CALL)
         deadline = asyncio.get_running_loop().time() + timeout_s
         try:
             connection.send(subject, body, reply, header_block())

@@ -273,6 +273,8 @@ class Connection:
 
 async def _end(client: Client) -> None:
     """Close a client in whatever state it is: connecting ones keep a socket that `close` does not see."""
+    if client._flush_queue is None:
+        return  # it never got as far as a connection
     try:
         async with asyncio.timeout(2):
             await client.close()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from box_agent.bus.consumers import digest
-from box_agent.bus.jetstream import NO_MESSAGE, STREAM_NOT_FOUND, JetStreamError, api
+from box_agent.bus.jetstream import DELETE_FAILED, NO_MESSAGE, STREAM_NOT_FOUND, JetStreamError, api, next_message
 from schemas import envelope as envelopes
 from schemas import subjects
 from schemas.deadletter import DeadLetter
@@ -97,19 +97,22 @@ class DeadLetters:
         letters: list[DeadLetter] = []
         sequence = 1
         while len(letters) < limit:
-            found = await self._read({"seq": sequence, "next_by_subj": subject})
+            found = await next_message(self._connection, self._stream, subject, sequence)
             if found is None:
                 break
-            letters.append(found)
-            sequence = found.sequence + 1
+            letters.append(_opened(found))
+            sequence = letters[-1].sequence + 1
         return letters
 
     async def get(self, sequence: int) -> DeadLetter:
         """Raises `NotFound`."""
-        found = await self._read({"seq": sequence})
-        if found is None:
-            raise NotFound(f"no dead letter {sequence}; it was redriven, removed or never there")
-        return found
+        try:
+            answer = await api(self._connection, f"STREAM.MSG.GET.{self._stream}", {"seq": sequence})
+        except JetStreamError as error:
+            if error.api_code not in (NO_MESSAGE, STREAM_NOT_FOUND):
+                raise
+            raise NotFound(f"no dead letter {sequence}; it was redriven, removed or never there") from error
+        return _opened(answer["message"])
 
     async def redrive(self, sequence: int) -> int:
         """Publish it again where it was published first, and remove the dead letter; the new stream sequence.
@@ -132,19 +135,13 @@ class DeadLetters:
         try:
             await api(self._connection, f"STREAM.MSG.DELETE.{self._stream}", {"seq": sequence})
         except JetStreamError as error:
-            if error.status not in (404, 400, 500):
+            if error.api_code not in (DELETE_FAILED, STREAM_NOT_FOUND):  # the former is what it says of one not there
                 raise
 
-    async def _read(self, request: dict[str, Any]) -> DeadLetter | None:
-        try:
-            answer = await api(self._connection, f"STREAM.MSG.GET.{self._stream}", request)
-        except JetStreamError as error:
-            if error.api_code in (NO_MESSAGE, STREAM_NOT_FOUND):
-                return None
-            raise
-        message = answer["message"]
-        wrapped = envelopes.decode(base64.b64decode(message.get("data", "")))
-        return DeadLetter.model_validate({**wrapped.data, "sequence": message["seq"]})
+
+def _opened(message: dict[str, Any]) -> DeadLetter:
+    wrapped = envelopes.decode(base64.b64decode(message.get("data", "")))
+    return DeadLetter.model_validate({**wrapped.data, "sequence": message["seq"]})
 
 
 def _as_json(body: bytes) -> dict[str, Any]:

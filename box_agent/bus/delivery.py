@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from box_agent.bus import consumers
 from box_agent.bus.admission import Admission
 from box_agent.bus.consumers import ConsumerSpec, Start
 from box_agent.bus.dead_letters import Burial, for_another
+from box_agent.bus.jetstream import next_message
 from box_agent.bus.lanes import Lanes
 from box_agent.bus.pull import Delivered, Pull
+from box_agent.bus.received import sender_of
 from box_agent.bus.scope import Scope
 from schemas.errors import BoxhubError, InvalidInput
 from schemas.ids import new_id
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _POLL_S = 1.0
 _MARGIN_S = 1.0
+_MAX_DUE = 1024
 
 
 class Delivery:
@@ -75,8 +78,7 @@ class Delivery:
         info = await consumers.ensure(self._connection, self._spec)
         self._seen = info["delivered"]["stream_seq"]
         if self._ordered and self._spec.durable:
-            floor = info["delivered"]["stream_seq"]
-            self._admission.attach(info["num_ack_pending"], floor, settings.ack_wait_s + _MARGIN_S)
+            await self._attach(info, settings.ack_wait_s + _MARGIN_S)
         self._scope.spawn(self._pull.run(), f"pull {self._spec.name}")
         if self._spec.durable:
             self._scope.spawn(self._beat(), f"beats {self._spec.name}")
@@ -124,7 +126,7 @@ class Delivery:
                 return
             self._seen = delivered.sequence
         self._admit(delivered)
-        self._admission.settled(delivered.sequence)
+        self._admission.settled(delivered.sequence, sender_of(delivered.subject))
 
     def _admit(self, delivered: Delivered) -> None:
         if self._lanes.known(delivered):
@@ -164,6 +166,18 @@ class Delivery:
         while True:
             await asyncio.sleep(self._connection.settings.ack_wait_s / 3)
             self._lanes.beat()
+
+    async def _attach(self, info: dict[str, Any], wait_s: float) -> None:
+        pending, floor = info["num_ack_pending"], info["delivered"]["stream_seq"]
+        due: list[tuple[int, str]] = []
+        sequence = info["ack_floor"]["stream_seq"] + 1
+        while pending > 0 and sequence <= floor and len(due) < _MAX_DUE:
+            found = await next_message(self._connection, self._spec.stream, self._spec.filter, sequence)
+            if found is None or found["seq"] > floor:
+                break
+            due.append((found["seq"], sender_of(found["subject"].encode())))
+            sequence = found["seq"] + 1
+        self._admission.attach(pending, floor, wait_s, due)
 
     async def _end_hold(self) -> None:
         """Until what was pending has come, was acknowledged by another instance, or is overdue."""

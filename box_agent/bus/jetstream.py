@@ -20,6 +20,7 @@ STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
 CONSUMER_EXISTS = (10148, 10105)
 NO_MESSAGE = 10037
+DELETE_FAILED = 10057
 STREAM_NAME_IN_USE = 10058
 
 _TRY_S = 2.0
@@ -72,3 +73,15 @@ async def api(connection: Connection, subject: str, request: Any = None, *, time
             api_code=error.get("err_code", 0),
             status=error.get("code", 0),
         )
+
+
+async def next_message(connection: Connection, stream: str, filter: str, sequence: int) -> dict[str, Any] | None:
+    """The first stored message at or after ``sequence`` whose subject matches, if there is one."""
+    try:
+        answer = await api(connection, f"STREAM.MSG.GET.{stream}", {"seq": sequence, "next_by_subj": filter})
+    except JetStreamError as error:
+        if error.api_code in (NO_MESSAGE, STREAM_NOT_FOUND):
+            return None
+        raise
+    message: dict[str, Any] = answer["message"]
+    return message

@@ -37,7 +37,7 @@ class Undertaker(Protocol):
 class Held:
     """A message in hand, from its arrival until it is acknowledged."""
 
-    __slots__ = ("begun", "delivered", "failures", "key", "received", "replies")
+    __slots__ = ("delivered", "failures", "key", "received", "replies", "untried")
 
     def __init__(self, delivered: Delivered, received: Stored) -> None:
         self.delivered = delivered
@@ -45,7 +45,8 @@ class Held:
         self.key = (received.sender, received.id)
         self.replies = [delivered.reply]  # more than one when duplicates arrived meanwhile
         self.failures: list[ErrorInfo] = []
-        self.begun = False
+        self.untried = False
+        """Delivered before, but certainly never handed to a handler."""
 
 
 class Lanes:
@@ -132,13 +133,15 @@ class Lanes:
             while lane:
                 await self._settle(lane[0])
                 lane.popleft()
+                # One turn of the loop, in which the acknowledgement leaves: whatever the next handler does to this
+                # process, the server knows that this one has ended.
+                await asyncio.sleep(0)
         finally:
             del self._lanes[name]
 
     async def _settle(self, item: Held) -> None:
         """Until its handler succeeded or it is a dead letter."""
-        earlier = item.delivered.deliveries - 1 if self._acks else 0
-        item.begun = True
+        earlier = item.delivered.deliveries - 1 if self._acks and not item.untried else 0
         while True:
             if earlier + len(item.failures) >= self._max_deliver:
                 await self._bury(item, earlier)

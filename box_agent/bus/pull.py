@@ -21,7 +21,7 @@ from schemas.ids import new_id
 if TYPE_CHECKING:
     from box_agent.bus.connection import Connection, DirectSubscription
 
-_EXPIRES_S = 30.0
+_EXPIRES_S = 5.0  # a process that stands still attracts redeliveries with its open request for so long
 _HEARTBEAT_S = 2.0
 _SILENCE_S = 2 * _HEARTBEAT_S + 1.0
 _PAUSE_S = 0.02

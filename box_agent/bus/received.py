@@ -9,6 +9,7 @@ import msgspec
 
 from schemas import subjects
 from schemas.envelope import Envelope
+from schemas.errors import InvalidSubject
 from schemas.subjects import Subject
 
 
@@ -99,6 +100,14 @@ def origin(subject: bytes) -> tuple[Subject, str]:
     """A received subject parsed, with the CloudEvents source it proves. Raises `InvalidSubject`."""
     parsed = subjects.parse(subject.decode("utf-8", "replace"))
     return parsed, subjects.source(parsed.tenant, parsed.sender) if parsed.sender else ""
+
+
+def sender_of(subject: bytes) -> str:
+    """Who published on ``subject``; empty when it is none of ours."""
+    try:
+        return origin(subject)[0].sender
+    except InvalidSubject:
+        return ""
 
 
 def proved(envelope: Envelope, source: str) -> Envelope:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from schemas.errors import BoxhubError
 from schemas.ids import new_id
 
 if TYPE_CHECKING:
     from box_agent.bus.connection import Connection
+
+
+CALL: Final = b"call."
+"""Before the number in the reply subject of a call: ``_I.<caller>.<id>.call.<number>``."""
 
 
 class Expectation(Protocol):
@@ -35,10 +39,10 @@ class Answer:
 
     __slots__ = ("_replies", "future", "subject", "token")
 
-    def __init__(self, replies: Replies) -> None:
+    def __init__(self, replies: Replies, to: bytes = b"") -> None:
         self._replies = replies
         self.future: asyncio.Future[tuple[bytes, bytes | None]] = asyncio.get_running_loop().create_future()
-        self.token, self.subject = replies.expect(self)
+        self.token, self.subject = replies.expect(self, to)
 
     def feed(self, data: bytes, headers: bytes | None) -> None:
         if not self.future.done():
@@ -76,14 +80,17 @@ class Replies:
         self._next = 0
 
     async def open(self) -> None:
-        await self._connection.subscribe(self._prefix + "*", self._dispatch)
+        await self._connection.subscribe(self._prefix + ">", self._dispatch)
 
-    def expect(self, expectation: Expectation) -> tuple[bytes, str]:
-        """A token and its reply subject; everything that arrives there is fed to ``expectation`` until `forget`."""
+    def expect(self, expectation: Expectation, to: bytes = b"") -> tuple[bytes, str]:
+        """A token and its reply subject; everything that arrives there is fed to ``expectation`` until `forget`.
+
+        ``to`` is `CALL` for answers to calls: an observer can then listen to those alone.
+        """
         self._next += 1
-        token = b"%d" % self._next
+        token = b"%b%d" % (to, self._next)
         self._expected[token] = expectation
-        return token, f"{self._prefix}{self._next}"
+        return token, self._prefix + token.decode()
 
     def forget(self, token: bytes) -> None:
         self._expected.pop(token, None)

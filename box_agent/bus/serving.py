@@ -244,7 +244,7 @@ class Serving:
         if call.answered:
             return
         call.answered = True
-        envelope = envelopes.make(type, self._source, data, sequence=sequence)
+        envelope = envelopes.make(type, self._source, data, subject=call.info.skill, sequence=sequence)
         try:
             body = self._refs.encode_now(envelope) or await self._refs.encode(envelope)
         except BoxhubError as error:

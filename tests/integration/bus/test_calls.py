@@ -29,6 +29,11 @@ from schemas.errors import (
 from tests.integration.bus.agents import Agents, Seen, data_of, eventually
 
 
+async def read(stream: AsyncIterator[int], into: list[int]) -> None:
+    async for item in stream:
+        into.append(item)
+
+
 class Point(BaseModel):
     x: int
     y: int = 0
@@ -324,10 +329,9 @@ async def test_a_stream_raises_where_the_skill_did(agents: Agents) -> None:
             yield number
         raise ValueError("enough")
 
-    got = []
+    got: list[int] = []
     with pytest.raises(SkillFailed, match="enough"):
-        async for number in caller.stream("server", "three"):
-            got.append(number)
+        await read(caller.stream("server", "three"), got)
     assert got == [0, 1, 2]
 
 
@@ -339,10 +343,9 @@ async def test_a_stream_has_a_deadline(agents: Agents) -> None:
         yield 1
         await asyncio.Event().wait()
 
-    got = []
+    got: list[int] = []
     with pytest.raises(DeadlineExceeded):
-        async for number in caller.stream("server", "stuck", timeout_s=0.3):
-            got.append(number)
+        await read(caller.stream("server", "stuck", timeout_s=0.3), got)
     assert got == [1]
 
 
@@ -395,10 +398,9 @@ async def test_a_lost_chunk_is_noticed(agents: Agents) -> None:
             send(reply, body, alone=alone)
 
     server._serving._send = lossy  # type: ignore[method-assign]
-    got = []
+    got: list[int] = []
     with pytest.raises(BusUnavailable, match="lost chunks"):
-        async for number in caller.stream("server", "count"):
-            got.append(number)
+        await read(caller.stream("server", "count"), got)
     assert got == [0, 1]
 
 
