@@ -51,12 +51,14 @@ class ConnectionThread:
         self._max_pending = max_pending
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._open = True
+        self._pending = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._connected: queue.SimpleQueue[sqlite3.Error | None] = queue.SimpleQueue()
 
     @property
     def pending(self) -> int:
-        return self._jobs.qsize()
+        """Jobs that wait or run."""
+        return self._pending
 
     def start(self) -> None:
         """Connect; blocks until that is done. Raises `StoreUnavailable`, or `IntegrityError` for a damaged file."""
@@ -69,11 +71,15 @@ class ConnectionThread:
         """What ``work`` returned, after its transaction was committed; or what it raised."""
         if not self._open:
             raise StoreUnavailable(f"{self._path} is closed")
-        if self._jobs.qsize() >= self._max_pending:
+        if self._pending >= self._max_pending:
             raise Overloaded(f"{self._path}: {self._max_pending} operations are waiting", path=str(self._path))
         job = _Job(work, asyncio.get_running_loop())
+        self._pending += 1
         self._jobs.put(job)
-        result: T = await job.future
+        try:
+            result: T = await job.future
+        finally:
+            self._pending -= 1
         return result
 
     def stop(self) -> None:

@@ -1,0 +1,168 @@
+"""Trees against a plain dict of paths."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from context_store.blobs.directory import DirectoryBlobs
+from context_store.trees import FileEdit, Trees
+from schemas.errors import BlobNotFound, IntegrityError, InvalidInput, NotFound
+from schemas.tree import EMPTY_TREE, TreeEntry, blob_hash
+
+NAMES = st.sampled_from(["a", "b", "c.txt", "\udc80", "é", "%2e"])
+PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
+CONTENTS = st.sampled_from([b"", b"1", b"2", b"\0\xff"])
+EDITS = st.dictionaries(PATHS, st.none() | CONTENTS | st.tuples(CONTENTS, st.sampled_from([0o644, 0o755, 0o600])), max_size=6)
+Model = dict[str, tuple[bytes, int]]
+
+
+def clashes(edits: dict[str, FileEdit]) -> bool:
+    puts = [path for path, edit in edits.items() if edit is not None]
+    return any(path.startswith(f"{other}/") for path in edits for other in puts if path != other)
+
+
+def apply(model: Model, edits: dict[str, FileEdit]) -> Model:
+    """What `put_files` should do."""
+    deleted = [path for path, edit in edits.items() if edit is None]
+    after = {p: v for p, v in model.items() if not any(p == d or p.startswith(f"{d}/") for d in deleted)}
+    for path, edit in edits.items():
+        if edit is None:
+            continue
+        for other in list(after):
+            if other.startswith(f"{path}/") or path.startswith(f"{other}/"):
+                del after[other]
+        if isinstance(edit, tuple):
+            after[path] = (edit[0], 0o755 if edit[1] & 0o111 else 0o644)
+        else:
+            after[path] = (edit, model[path][1] if path in model else 0o644)
+    return after
+
+
+async def flat(trees: Trees, tree: str) -> Model:
+    return {path: (await trees.blobs.get(e.hash), e.mode) async for path, e in trees.walk(tree)}
+
+
+def in_fresh_trees(check) -> None:
+    async def run() -> None:
+        with TemporaryDirectory() as directory:
+            async with DirectoryBlobs(Path(directory)) as store:
+                await check(Trees(store.tenant("default")))
+
+    asyncio.run(run())
+
+
+@settings(max_examples=60)
+@given(steps=st.lists(EDITS.filter(lambda e: not clashes(e)), max_size=4))
+def test_edits_do_what_they_do_to_a_dict(steps):
+    async def check(trees: Trees) -> None:
+        tree, model = EMPTY_TREE, Model()
+        for edits in steps:
+            before, was = tree, model
+            tree, model = await trees.put_files(tree, edits), apply(model, edits)
+            assert await flat(trees, tree) == model
+            # Equal content, equal hash, however it came to be; no empty directory stays behind.
+            assert tree == await trees.put_files(EMPTY_TREE, dict(model))
+            assert tree == await Trees(trees.blobs).put_files(before, edits)
+            changed = {p for p in was.keys() | model.keys() if was.get(p) != model.get(p)}
+            assert {c.path for c in await trees.diff(before, tree) if _is_file(c)} == changed
+            assert (await trees.stat(tree)).files == len(model)
+
+    in_fresh_trees(check)
+
+
+def _is_file(change) -> bool:
+    sides = [side for side in (change.before, change.after) if side is not None]
+    return any(side.kind == "file" for side in sides)
+
+
+async def test_diff_names_what_happened(trees):
+    before = await trees.put_files(EMPTY_TREE, {"gone": b"1", "same": b"1", "mode": b"1", "text": b"1", "file": b"1", "d/x": b"1"})
+    after = await trees.put_files(
+        before, {"gone": None, "mode": (b"1", 0o755), "text": b"2", "new/deep": b"1", "file": None, "file/now": b"1", "d": None}
+    )
+    changes = {c.path: c.kind for c in await trees.diff(before, after)}
+    assert changes == {
+        "gone": "deleted", "mode": "modified", "text": "modified", "new/deep": "added",
+        "file": "type_changed", "file/now": "added", "d/x": "deleted",
+    }  # fmt: skip
+    assert [c.path for c in await trees.diff(before, after)] == sorted(changes)
+    assert await trees.diff(after, after) == []
+    back = {c.path: c.kind for c in await trees.diff(after, before)}
+    assert (back["gone"], back["new/deep"], back["file"], back["d/x"]) == ("added", "deleted", "type_changed", "added")
+
+
+async def test_diff_reads_only_what_differs(trees, blobs):
+    before = await trees.put_files(EMPTY_TREE, {f"d{n}/e/f": b"%d" % n for n in range(20)})
+    after = await trees.put_files(before, {"d3/e/f": b"new"})
+    unrelated = [e.hash async for p, e in trees.walk(before, dirs=True) if e.kind == "dir" and not p.startswith("d3")]
+    for tree in unrelated:
+        await blobs.delete(tree)
+    assert [c.path for c in await Trees(blobs).diff(before, after)] == ["d3/e/f"]
+    assert await Trees(blobs).put_files(before, {"d3/e/f": b"new"}) == after
+
+
+async def test_symlinks_and_empty_directories_travel_unchanged(trees, blobs):
+    link = TreeEntry(kind="symlink", hash=await blobs.put(b"../target"), size=9, mode=0o777)
+    empty = TreeEntry(kind="dir", hash=EMPTY_TREE, mode=0o755)
+    tree = await trees.put_files(EMPTY_TREE, {"l": link, "e": empty, "d/f": b""})
+    assert (await trees.entry(tree, "l"), await trees.entry(tree, "e")) == (link, empty)
+    assert await trees.read_file(tree, "l") == b"../target"
+    after = await trees.put_files(tree, {"d/f": None})
+    assert [(p, e.kind) async for p, e in trees.walk(after, dirs=True)] == [("e", "dir"), ("l", "symlink")]
+    assert [(c.path, c.kind) for c in await trees.diff(after, EMPTY_TREE)] == [("e", "deleted"), ("l", "deleted")]
+
+
+async def test_walk_is_in_order(trees):
+    tree = await trees.put_files(EMPTY_TREE, {"b/2": b"", "a": b"", "b/1/x": b"", "c": b"", "b.txt": b""})
+    assert [p async for p, _ in trees.walk(tree)] == ["a", "b/1/x", "b/2", "b.txt", "c"]
+    assert [p async for p, _ in trees.walk(tree, dirs=True)] == ["a", "b", "b/1", "b/1/x", "b/2", "b.txt", "c"]
+    assert (await trees.stat(tree, limit=2)).paths == ["a", "b/1/x"]
+
+
+async def test_reading_what_is_not_there(trees, blobs):
+    tree = await trees.put_files(EMPTY_TREE, {"d/f": b"x"})
+    for path in ("x", "d/x", "d/f/x"):
+        with pytest.raises(NotFound):
+            await trees.read_file(tree, path)
+    with pytest.raises(InvalidInput):
+        await trees.read_file(tree, "d")
+    with pytest.raises(BlobNotFound):
+        await trees.read(blob_hash(b"none"))
+    with pytest.raises(IntegrityError):
+        await trees.read(await blobs.put(b"no tree"))
+
+
+@pytest.mark.parametrize("path", ["", "/abs", "a//b", "a/", ".", "..", "a/../b", "a/\0", "x" * 256, "/".join("d" * 129)])
+async def test_bad_paths(trees, path):
+    with pytest.raises(InvalidInput):
+        await trees.put_files(EMPTY_TREE, {path: b""})
+
+
+async def test_an_edit_cannot_make_a_file_and_something_below_it(trees):
+    for edits in ({"a": b"", "a/b": b""}, {"a/b": None, "a": b""}):
+        with pytest.raises(InvalidInput):
+            await trees.put_files(EMPTY_TREE, edits)
+
+
+async def test_deleting_below_a_file_leaves_the_file(trees):
+    tree = await trees.put_files(EMPTY_TREE, {"a": b"1"})
+    assert await trees.put_files(tree, {"a/b/c": None, "x/y": None}) == tree
+
+
+async def test_a_copy_is_read(trees):
+    tree = await trees.put_files(EMPTY_TREE, {"a": b"1"})
+    (await trees.read(tree)).clear()
+    assert await trees.read_file(tree, "a") == b"1"
+
+
+async def test_large_texts_and_directories_are_not_diffed(trees):
+    tree = await trees.put_files(EMPTY_TREE, {"big": b"x\n" * 200_000, "d": TreeEntry(kind="dir", hash=EMPTY_TREE)})
+    texts = {c.path: await trees.change_text(c) for c in await trees.diff(EMPTY_TREE, tree)}
+    assert texts["big"] == "big: 400000 bytes, too large to show\n"
+    assert texts["d"] == ""
