@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 CALL: Final = b"call."
 """Before the number in the reply subject of a call: ``_I.<caller>.<id>.call.<number>``."""
+ANSWERS_TO_CALLS: Final = "_I.*.*.call.*"
+"""What an observer listens to. It must not listen to the calls: the server would take it for somebody who answers them,
+and their callers would no longer hear at once that nobody is there."""
 
 
 class Expectation(Protocol):
