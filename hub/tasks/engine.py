@@ -11,9 +11,11 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 from box_agent.bus.scope import Scope
+from hub.background import background
 from hub.tasks import state
 from hub.tasks.announce import Announcer, Hint
 from hub.tasks.cancel import Canceller, ends
@@ -61,6 +63,7 @@ class TaskEngine:
         self._clock = clock
         self._random = random
         self._scope = Scope()
+        self._exits = AsyncExitStack()
         self._watchers = Watchers(self.store, settings.poll_s)
         self._handover = HandOver(self.store, agent, settings, clock, scope.branches.get)
         self.dispatcher = Dispatcher(self.store, directory, self._handover, self._scope, settings, clock)
@@ -78,31 +81,30 @@ class TaskEngine:
     # --- lifetime ------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        """Returns when tasks are accepted; the loops run from then on."""
-        await self.dispatcher.scan()
-        self._agent.connection.on_reconnect.append(self._reconnected)
-        loops = {
-            "dispatch": self.dispatcher.run(),
-            "scan": self.dispatcher.run_scans(),
-            "reports": self.reports.run(),
-            "oversight": self.overseer.run(),
-            "forget": self.overseer.forget(),
-            "announce": self._announcer.run(),
-        }
-        for name, loop in loops.items():
-            self._scope.spawn(loop, f"tasks {name} {self.tenant}")
+        """Returns when tasks are accepted; the loops run from then on. One that fails ends the block, loudly."""
+        async with AsyncExitStack() as exits:
+            exits.push_async_callback(self._scope.aclose)
+            group = await exits.enter_async_context(background())
+            await self.dispatcher.scan()
+            loops = {
+                "dispatch": self.dispatcher.run(),
+                "scan": self.dispatcher.run_scans(),
+                "reports": self.reports.run(),
+                "oversight": self.overseer.run(),
+                "forget": self.overseer.forget(),
+                "announce": self._announcer.run(),
+            }
+            for name, loop in loops.items():
+                exits.callback(group.create_task(loop, name=f"tasks {name} {self.tenant}").cancel)
+            self._agent.connection.on_reconnect.append(self._reconnected)
+            exits.callback(self._agent.connection.on_reconnect.remove, self._reconnected)
+            self._exits = exits.pop_all()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Take nothing up any more, let starts under way be answered (``close_s``), stop. Harmless twice."""
-        if self._scope.closing:
-            return
-        self._agent.connection.on_reconnect.remove(self._reconnected)
+    async def __aexit__(self, *exc_info: Any) -> bool | None:
+        """Takes nothing up any more, lets starts under way be answered (``close_s``), stops."""
         await self.dispatcher.settle(self.settings.close_s)
-        await self._scope.aclose()
+        return await self._exits.__aexit__(*exc_info)
 
     def wake(self) -> None:
         """Somebody came, or has room: look at the queue now."""

@@ -99,11 +99,10 @@ class ReportConsumer:
 
     async def run(self) -> None:
         """Until cancelled; what was in hand and not acknowledged then is delivered again, here or elsewhere."""
-        stream = await self._recover()
         self._pull = Pull(
             self._connection,
             subjects.stream_name(self._tenant, "report"),
-            stream,
+            await self._first(),
             on_delivery=self._on_delivery,
             room=self._room,
             recover=self._recover,
@@ -116,6 +115,14 @@ class ReportConsumer:
     def in_hand(self, task_id: str) -> bool:
         """Something about the task has arrived and is not applied yet."""
         return task_id in self._waiting
+
+    async def _first(self) -> str:
+        while True:
+            try:
+                return await self._recover()
+            except BusUnavailable as error:
+                _log.warning("reports_not_readable", error=str(error))
+                await asyncio.sleep(1.0)
 
     async def _recover(self) -> str:
         self._streams.forget("report")
