@@ -38,7 +38,11 @@ class LlmCoder(Coder):
         prompt = await self.agent.conversations.prompt(
             request.conversation, max_tokens=self._settings.max_tokens, format="openai"
         )
-        answer = await self._ask(prompt["messages"])
+        try:
+            answer = await self._ask(prompt["messages"])
+        except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+            await self._say(request, f"the model at {self._settings.url} does not answer as expected: {error}")
+            return iter(())  # the rest of the team goes on
         proposed = [edit for row in parse_answer(answer) if (edit := fit(row, sources)) is not None]
         return iter([edit for edit in proposed[: self._settings.proposals] for _ in request.coders])
 
@@ -59,8 +63,13 @@ class LlmCoder(Coder):
             ],
         )
 
+    async def _say(self, request: Requested, text: str) -> None:
+        turn = Turn(role="assistant", author=self.agent.address, parts=[Part(text=text)])
+        await self.agent.conversations.append(request.conversation, [turn])
+
     async def _ask(self, messages: list[dict[str, Any]]) -> str:
-        headers = {"Authorization": f"Bearer {self._settings.key.get_secret_value()}"}
+        key = self._settings.key.get_secret_value()
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         async with httpx.AsyncClient(timeout=self._settings.timeout_s, headers=headers) as http:
             body = {"model": self._settings.model, "messages": messages, "temperature": 0.2}
             response = await http.post(f"{self._settings.url.rstrip('/')}/chat/completions", json=body)
