@@ -66,6 +66,10 @@ class Attempt:
     def key(self) -> tuple[str, int]:
         return self.assignment.task, self.assignment.attempt
 
+    def started(self) -> None:
+        """Say that the skill begins to run, in `box` if that is set; until then the attempt's start timeout counts."""
+        self.report("started")
+
     def report(self, kind: Any, data: Any = None, error: ErrorInfo | None = None) -> None:
         """Queue a report; it is stored in order. ``progress`` and ``log`` are dropped when too many wait."""
         if kind in ("progress", "log") and len(self._waiting) >= _WAITING_REPORTS:
@@ -102,7 +106,10 @@ class Attempt:
 
 
 Execute = Callable[[Assignment, Attempt], Awaitable[Any]]
-"""Does the work and returns its JSON-able result, or raises. Cancelled, it ends only when the work has ended."""
+"""Does the work and returns its JSON-able result, or raises; says `Attempt.started` when the skill begins.
+
+Cancelled, it ends only when the work has ended.
+"""
 
 Admit = Callable[[Assignment], None]
 """Raises to refuse an attempt before anything of it has begun: `Overloaded`, `BoxNotFound`, … cost it no retry."""
@@ -179,7 +186,6 @@ class Runner:
         try:
             if attempt.predecessors:
                 await asyncio.wait(attempt.predecessors)
-            attempt.report("started")
             await self._work(attempt)
         finally:
             if deadline is not None:
@@ -310,6 +316,7 @@ def own_skills(agent: Agent) -> Execute:
             )
         call = _call_of(attempt, agent.address)
         run = skill.prepare([], spec.arguments, call)
+        attempt.started()
         return await complete(skill, run, call, agent.threads)
 
     return execute

@@ -43,7 +43,9 @@ class Attempts:
         box = await self._boxes.make(self._request(assignment, definition), attempt, assignment.head)
         attempt.box = box.id
         try:
-            result = await box.call(_call(box, assignment), attempt)
+            request = _call(box, assignment)
+            attempt.started()
+            result = await box.call(request, attempt)
         except BaseException as error:
             await self._boxes.end(box, "stopped", f"its attempt ended: {type(error).__name__}", save=False)
             raise
@@ -69,6 +71,7 @@ class Attempts:
             raise InvalidInput(f"box {box.id!r} works on branch {box.request.branch!r}, not on {spec.branch!r}")
         attempt.box = box.id
         request = _call(box, assignment)
+        attempt.started()
         try:
             result = await box.call(request, attempt)
         except BaseException:
@@ -80,14 +83,13 @@ class Attempts:
 
     def _request(self, assignment: Assignment, definition: BoxDefinition) -> SpawnRequest:
         spec = assignment.spec
-        timeout_s = min(self._spawn_timeout_s, spec.timeouts.start_s or self._spawn_timeout_s)
         return SpawnRequest(
             id=new_id(definition.name[:_NAME_KEPT]),
             definition=definition,
             branch=spec.branch,
             owner=HUB,
             isolation=spec.isolation,
-            timeout_s=timeout_s,
+            timeout_s=spec.timeouts.start_s or self._spawn_timeout_s,
         )
 
 

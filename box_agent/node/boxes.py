@@ -130,6 +130,7 @@ class Boxes:
     def begin_end(self, box: HostedBox, state: Ended, reason: str, *, save: bool) -> asyncio.Task[None]:
         """Begin to end it; its place is free at once."""
         if box.ending is None:
+            box.record.state, box.record.reason = "stopping", reason
             box.ending = self._scope.spawn(self._end(box, state, reason, save), f"end {box.id}")
         return box.ending
 
@@ -229,7 +230,6 @@ class Boxes:
     async def _end(self, box: HostedBox, state: Ended, reason: str, save: bool) -> None:
         """Process first: calls that still run end with it, and nothing writes any more when the files are read."""
         assert box.handle is not None
-        box.record.state = "stopping"
         box.disarm()
         ended = await box.handle.stop(self._settings.stop_grace_s)
         if save and box.mount is not None and state == "stopped":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from box_agent.bus.skills import CallInfo, ForwardedSkill
 from box_agent.driver import CallRequest, Handle
 from schemas.box import LiveBox, SpawnRequest
-from schemas.errors import BoxDied, BoxhubError, BoxNotFound, LimitExceeded, SkillFailed, Unavailable
+from schemas.errors import BoxDied, BoxhubError, BoxNotFound, Cancelled, LimitExceeded, SkillFailed, Unavailable
 from schemas.model import timestamp
 from schemas.node import DriverInfo
 
@@ -95,7 +95,8 @@ class HostedBox:
     async def call(self, request: CallRequest, attempt: Attempt | None = None) -> Any:
         """The result of one skill call; of a streaming skill the list of its items. Raises as `Handle.call` does.
 
-        Raises `LimitExceeded` when the box was ended by its limits, `BoxNotFound` when it is about to end.
+        Raises `LimitExceeded` when the box was ended by its limits, `BoxDied` when it was stopped meanwhile,
+        `BoxNotFound` when it is about to end.
         """
         streaming = any(spec.streaming for spec in self.request.definition.skills if spec.name == request.skill)
         with self._running(request, attempt) as handle:
@@ -135,9 +136,12 @@ class HostedBox:
         self.calls[request.id] = (request, attempt)
         try:
             yield self.handle
-        except (BoxDied, Unavailable) as error:
+        except (BoxDied, Cancelled, Unavailable) as error:
             if self.exceeded is not None:
                 raise self.exceeded from error
+            if self.ending is not None and not isinstance(error, BoxDied):
+                why = self.record.reason or "it was asked to"
+                raise BoxDied(f"box {self.id!r} was stopped in the call: {why}", box=self.id) from error
             raise
         except SkillFailed as error:
             error.details = {**error.details, "box": self.id, "skill": request.skill}

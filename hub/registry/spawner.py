@@ -116,7 +116,8 @@ class Spawner:
         box = await self._stop_on(node, id, reason) if node else None
         ended = await self._records.end(id, reason) if record is not None else None
         last = box or (ended.box if ended else None) or present or LiveBox(id=id, kind="live", node=node)
-        stopped = last.model_copy(update={"state": "stopped", "reason": reason or last.reason})
+        said = box.reason if box is not None else ""  # the node knows more: whether the branch got its files
+        stopped = last.model_copy(update={"state": "stopped", "reason": said or reason or last.reason})
         self._sight.saw(stopped)
         return stopped
 
