@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Protocol
 from box_agent.bus import trace
 from box_agent.bus.invocation import failure_info
 from box_agent.bus.received import Stored
-from box_agent.bus.scope import Scope
 from schemas.errors import BoxhubError, BusUnavailable, ErrorInfo, HandlerFailed
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class Lanes:
         self._lane_of = lane_of
         self._complete = complete
         self._slots = asyncio.Semaphore(self._settings.handlers)
-        self._scope = Scope()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._lanes: dict[str, deque[Held]] = {}
         self._frozen = False
         self._by_key: dict[tuple[str, str], Held] = {}
@@ -120,7 +119,7 @@ class Lanes:
             lane.append(item)
             return
         lane = self._lanes[name] = deque((item,))
-        self._scope.spawn(self._run(name, lane), f"lane {name}")
+        self._tasks[name] = asyncio.get_running_loop().create_task(self._run(name, lane))
 
     def ack(self, reply: str) -> None:
         if self._acks:
@@ -133,11 +132,12 @@ class Lanes:
             while lane:
                 await self._settle(lane[0])
                 lane.popleft()
-                # One turn of the loop, in which the acknowledgement leaves: whatever the next handler does to this
-                # process, the server knows that this one has ended.
-                await asyncio.sleep(0)
+                if lane:
+                    # One turn of the loop, in which the acknowledgement leaves: whatever the next handler does to this
+                    # process, the server knows that this one has ended.
+                    await asyncio.sleep(0)
         finally:
-            del self._lanes[name]
+            del self._lanes[name], self._tasks[name]
 
     async def _settle(self, item: Held) -> None:
         """Until its handler succeeded or it is a dead letter."""
@@ -240,11 +240,13 @@ class Lanes:
     async def aclose(self, timeout_s: float) -> None:
         """Let running handlers end, cancel those that do not in time. `give_back` follows."""
         self.freeze()
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        waiting = {task for task in self._scope.tasks if task is not asyncio.current_task()}
-        if waiting and (left := deadline - asyncio.get_running_loop().time()) > 0:
-            await asyncio.wait(waiting, timeout=left)
-        await self._scope.aclose()
+        running = [task for task in self._tasks.values() if task is not asyncio.current_task()]
+        if running:
+            await asyncio.wait(running, timeout=timeout_s)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
 
     def give_back(self) -> None:
         """Return what is held to the server, in stream order, so that the next instance gets it at once."""
