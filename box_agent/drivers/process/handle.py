@@ -175,7 +175,8 @@ class ProcessHandle:
     async def stop(self, grace_s: float = GRACE_S) -> Exit:
         if not self._ended.done():
             self._asked = True
-            self._link.send({"t": "stop"})
+            if grace_s > 0:  # else skills would have time to answer that they were cancelled, and no time to be
+                self._link.send({"t": "stop"})
             if self._control is not None:
                 self._control.stop(grace_s)
             try:

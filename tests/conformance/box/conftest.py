@@ -1,0 +1,138 @@
+"""Every driver of this machine, each test with a fresh one that must leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from box_agent.box.box import Box
+from box_agent.driver import CallRequest, Driver, Handle, Template
+from box_agent.drivers.process.driver import ProcessDriver
+from box_agent.files.cache import BlobCache
+from box_agent.worker import processes
+from schemas.box import BoxDefinition, SpawnRequest
+from schemas.errors import BlobNotFound
+from schemas.ids import new_id
+
+VARIABLES = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "FROM_THE_NODE": "yes"}
+
+DRIVERS: dict[str, Callable[[Path], Driver]] = {"process": lambda home: ProcessDriver(home, VARIABLES)}
+
+
+class LocalBlobs:
+    """`box_agent.driver.Blobs` of a node that has them all."""
+
+    def __init__(self, directory: Path) -> None:
+        self.cache = BlobCache(directory)
+
+    def add(self, blobs: Mapping[str, bytes]) -> None:
+        for data in blobs.values():
+            self.cache.put(data)
+
+    async def path(self, digest: str) -> Path:
+        if not self.cache.has(digest):
+            raise BlobNotFound(f"no blob {digest}")
+        return self.cache.path(digest)
+
+
+class Heard:
+    """`box_agent.driver.Surroundings` that remembers what boxes said, and answers what they ask."""
+
+    def __init__(self) -> None:
+        self.emitted: list[tuple[str, str, str, Any]] = []
+        self.requests: list[tuple[str, str, str, dict[str, Any]]] = []
+        self.answer: Any = "done"
+        self._more = asyncio.Event()
+
+    async def request(self, box: str, call: str, verb: str, arguments: Mapping[str, Any]) -> Any:
+        self.requests.append((box, call, verb, dict(arguments)))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def emit(self, box: str, call: str, kind: str, data: Any) -> None:
+        self.emitted.append((box, call, kind, data))
+        self._more.set()
+
+    def text(self, kind: str) -> str:
+        return "".join(data["text"] for _, _, k, data in self.emitted if k == kind)
+
+    async def until(self, true: Callable[[], object]) -> None:
+        async with asyncio.timeout(10):
+            while not true():
+                self._more.clear()
+                await self._more.wait()
+
+
+class Workbench:
+    """A driver with what a node has around it."""
+
+    def __init__(self, driver: Driver, folder: Path) -> None:
+        self.driver = driver
+        self.blobs = LocalBlobs(folder / "blobs")
+        self.heard = Heard()
+        self.spawned: list[str] = []
+        self._folder = folder
+
+    async def template(self, box: Box | type[Box]) -> tuple[BoxDefinition, Template]:
+        value = box() if isinstance(box, type) else box
+        definition, blobs = value.pack()
+        self.blobs.add(blobs)
+        return definition, await self.driver.build_template(definition, self.blobs)
+
+    def directory(self, name: str) -> Path:
+        path = self._folder / "work" / name
+        path.mkdir(parents=True)
+        return path
+
+    async def spawn(
+        self, box: Box | type[Box], *, id: str = "", directory: Path | None = None, timeout_s: float = 30.0
+    ) -> Handle:
+        definition, template = await self.template(box)
+        id = id or new_id("box")
+        self.spawned.append(id)
+        request = SpawnRequest(id=id, definition=definition, timeout_s=timeout_s)
+        return await self.driver.spawn(template, request, directory or self.directory(id), self.heard)
+
+
+def ask(skill: str, *args: Any, timeout_s: float | None = 20.0, id: str = "", **kwargs: Any) -> CallRequest:
+    return CallRequest(id or new_id("call"), skill, args, kwargs, "tester", timeout_s)
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.fixture(params=sorted(DRIVERS))
+async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Workbench]:
+    """After each test: no process, no descriptor, no folder of a box more than before."""
+    descriptors, below = open_descriptors(), set(processes.descendants(os.getpid()))
+    async with AsyncExitStack() as stack:
+        driver = DRIVERS[request.param](tmp_path / "driver")
+        stack.push_async_callback(driver.aclose)
+        made = Workbench(driver, tmp_path)
+        yield made
+    assert set(processes.descendants(os.getpid())) - below == set()
+    assert processes.marked(frozenset(made.spawned)) == {}
+    assert open_descriptors() == descriptors
+    assert list((tmp_path / "driver" / "boxes").iterdir()) == []
+
+
+@pytest.fixture
+def flag(tmp_path: Path) -> Path:
+    """A path that a skill writes to say that it runs."""
+    return tmp_path / "flag"
+
+
+async def there(path: Path) -> str:
+    """What was written to ``path``, as soon as it is."""
+    async with asyncio.timeout(10):
+        while not path.exists():  # noqa: ASYNC110 - another process has no event to wait for
+            await asyncio.sleep(0.005)
+    return path.read_text()
