@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from box_agent.bus import trace
 from box_agent.bus.invocation import failure_info
 from box_agent.bus.received import Stored
+from box_agent.bus.slots import Slots
 from schemas.errors import BoxhubError, BusUnavailable, ErrorInfo, HandlerFailed
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Lanes:
         self._acks = acks
         self._lane_of = lane_of
         self._complete = complete
-        self._slots = asyncio.Semaphore(self._settings.handlers)
+        self._slots = Slots(self._settings.handlers)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._lanes: dict[str, deque[Held]] = {}
         self._frozen = False
@@ -147,8 +148,12 @@ class Lanes:
                 await self._bury(item, earlier)
                 return
             item.received.deliveries = 1 + earlier + len(item.failures)
-            async with self._slots:
+            if not self._slots.take_now():
+                await self._slots.take()
+            try:
                 error = await self._attempt(item)
+            finally:
+                self._slots.give()
             if error is None:
                 self._remember(item.key)
                 self._release(item)

@@ -67,6 +67,7 @@ class Pull:
         room: Callable[[], int],
         recover: Callable[[], Awaitable[str]],
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._connection = connection
         self._stream = stream
         self._consumer = consumer
@@ -143,7 +144,7 @@ class Pull:
         )
 
     def _on_message(self, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
-        self._heard_at = asyncio.get_running_loop().time()
+        self._heard_at = self._loop.time()
         if reply:
             self._under_way -= 1
             self._on_delivery(Delivered(subject, reply, data, headers))
