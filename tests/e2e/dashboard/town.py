@@ -60,8 +60,8 @@ class Town:
         self._due: dict[str, float] = {}
         self.moved: set[str] = set()
         """Tasks written since somebody last looked; a hub tells its replicas of them."""
-        self.called: list[tuple[str, str]] = []
-        """(skill, branch) that agents asked the hub for since somebody last looked."""
+        self.done: list[tuple[str, Any]] = []
+        """(skill, result) of what agents asked the hub for since somebody last looked."""
 
     # --- where the hub's services stand ---------------------------------------------------------------------------
 
@@ -238,7 +238,7 @@ class Town:
             metadata={"file": file, "line": self.random.randint(3, 90), "mutation": mutation},
         )
         self.branch_records[branch.id] = branch
-        self.called.append(("branch_fork", parent.id))
+        self.done.append(("branch_fork", [branch.wire()]))
         spec = TaskSpec(box="pytest-runner", skill="run_tests", branch=branch.id, arguments={"timeout_s": 20})
         task = TaskRecord(
             id=new_id("task"),
@@ -303,7 +303,7 @@ class Town:
             wins = state == "completed" and branch.parent == self.root.id and self.random.random() < 0.02
             branch.state = "committed" if wins else "superseded" if state == "canceled" else "discarded"
             branch.ended_at = now
-            self.called.append(("branch_commit" if wins else "branch_discard", branch.id))
+            self.done.append(("branch_commit", {"branch": branch.id}) if wins else ("branch_discard", branch.wire()))
             if wins:
                 self._committed += 1
                 branch.committed_tree = self.root.head = branch.head

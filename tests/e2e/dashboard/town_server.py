@@ -17,7 +17,8 @@ import uvicorn
 from fastapi import FastAPI, HTTPException
 from nats.aio.client import Client
 
-from hub.dashboard import mount_dashboard
+from hub.dashboard import FeedLimits, mount_dashboard
+from hub.gateway.auth import Gatekeeper
 from schemas import envelope, subjects
 from schemas.tree import Change
 from tests.e2e.dashboard.town import Town
@@ -35,7 +36,7 @@ DIFF = """\
 """
 
 
-def town_app(town: Town) -> FastAPI:
+def town_app(town: Town, *, limits: FeedLimits | None = None, token: str = "") -> FastAPI:
     """The page, its feed and its REST questions."""
     app = FastAPI()
 
@@ -95,7 +96,9 @@ def town_app(town: Town) -> FastAPI:
         del town.dead[sequence]
         return {"redriven": sequence}
 
-    mount_dashboard(app, town)
+    mount_dashboard(app, town, limits=limits)
+    if token:
+        app.add_middleware(Gatekeeper, token=token, hosts=frozenset({"127.0.0.1"}), port=0)
     return app
 
 
@@ -106,16 +109,16 @@ def _found(records: Mapping[Any, Any], id: Any) -> Any:
 
 
 async def tell(client: Client, town: Town) -> None:
-    """Says on the bus what a hub and its agents would say about what has just moved."""
-    hub, source = subjects.HUB, subjects.source("default", "planner")
+    """Says on the bus what a hub would say about what has just moved: to its replicas, and to who asked for it."""
+    hub = subjects.source("default", subjects.HUB)
     moved, town.moved = sorted(town.moved), set()
     if moved:
-        said = envelope.make(envelope.SIGNAL, source, {"by": "hub-town", "moved": [[task, ""] for task in moved]})
-        await client.publish(subjects.signal("default", hub, "tasks.moved"), envelope.encode(said))
-    called, town.called = town.called, []
-    for skill, branch in called:
-        asked = envelope.make(envelope.CALL, source, {"args": [], "kwargs": {"branch": branch}})
-        await client.publish(subjects.call("default", hub, "planner", skill), envelope.encode(asked))
+        said = envelope.make(envelope.SIGNAL, hub, {"by": "hub-town", "moved": [[task, ""] for task in moved]})
+        await client.publish(subjects.signal("default", subjects.HUB, "tasks.moved"), envelope.encode(said))
+    done, town.done = town.done, []
+    for skill, result in done:
+        made = envelope.make(envelope.RESULT, hub, result, subject=skill)
+        await client.publish("_I.planner.r-town.call.1", envelope.encode(made))
 
 
 async def _keep_telling(client: Client, town: Town) -> None:
@@ -151,21 +154,22 @@ class Traffic:
             "file": "intervals.py",
             "score": round(self._random.random(), 3),
         }
-        to = self._random.choice(people)
+        to, extra = self._random.choice(people), {}
         match kind:
             case "inbox":
                 subject = subjects.inbox("default", to, me)
             case "event":
                 subject = subjects.event("default", me, self._random.choice(EVENTS))
             case "call":
-                subject, data = subjects.call("default", to, me, "propose"), {"args": [data], "kwargs": {}}
+                subject, me, extra = f"_I.{me}.r-town.call.{self.sent}", to, {"subject": "propose"}
             case "signal":
                 subject = subjects.signal("default", me, "progress.tests")
             case _:
                 task = self._random.choice(list(self._town.task_records) or ["task-0"])
                 subject = subjects.report("default", "_node-anvil", task)
                 data = {"task": task, "attempt": 1, "sequence": 2, "kind": "progress", "data": data}
-        made = envelope.make(f"boxhub.{kind}", subjects.source("default", me), data, causationid=self._last_id or None)
+        source, type = subjects.source("default", me), envelope.RESULT if kind == "call" else f"boxhub.{kind}"
+        made = envelope.make(type, source, data, causationid=self._last_id or None, **extra)
         self._last_id = made.id
         await self._client.publish(subject, envelope.encode(made))
         self.sent += 1
@@ -182,9 +186,21 @@ async def _keep_dead_letters(client: Client, town: Town) -> None:
 
 
 @asynccontextmanager
-async def town_server(town: Town, *, rate: int = 0, port: int = 0, live: bool = True) -> AsyncIterator[str]:
-    """The page's URL, while it is served; ``rate`` messages pass on the bus each second."""
-    config = uvicorn.Config(town_app(town), "127.0.0.1", port, log_level="warning", ws_per_message_deflate=False)
+async def town_server(
+    town: Town,
+    *,
+    rate: int = 0,
+    port: int = 0,
+    live: bool = True,
+    limits: FeedLimits | None = None,
+    token: str = "",
+) -> AsyncIterator[str]:
+    """The page's URL, while it is served; ``rate`` messages pass on the bus each second. With a token, the gateway's
+    own gatekeeper stands before it."""
+    app = town_app(town, limits=limits, token=token)
+    config = uvicorn.Config(
+        app, "127.0.0.1", port, log_level="warning", ws_per_message_deflate=False, timeout_graceful_shutdown=1
+    )
     server = uvicorn.Server(config)
     client = await nats.connect(town.nats_url)
     await _keep_dead_letters(client, town)
@@ -211,7 +227,7 @@ async def town_server(town: Town, *, rate: int = 0, port: int = 0, live: bool = 
             finally:
                 for task in background:
                     task.cancel()
-                server.force_exit = server.should_exit = True
+                server.should_exit = True
                 await serving
     finally:
         await client.close()

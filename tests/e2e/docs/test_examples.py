@@ -1,0 +1,60 @@
+"""The examples and the README's own code run as they are written."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.running import ROOT, none_left
+
+EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
+EXPECTED = {
+    "01_coffee.py": ["one latte, paid with token-of-ada", "login says hello", "buy_coffee_success: {'kind': 'latte'}"],
+}
+
+
+async def _run(script: Path, tmp_path: Path) -> str:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(script),
+        env={**os.environ, "BOXHUB_HOME": str(tmp_path / "home"), "TMPDIR": str(scratch)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        out, err = await process.communicate()
+    assert process.returncode == 0, f"{out.decode()}\n{err.decode()}"
+    assert not err, err.decode()
+    await none_left(scratch)
+    assert not list(scratch.iterdir()), "temporary files are left"
+    return out.decode()
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.name)
+async def test_an_example_runs_starts_its_own_hub_and_leaves_nothing(example, tmp_path):
+    said = await _run(example, tmp_path)
+    for line in EXPECTED[example.name]:
+        assert line in said
+
+
+async def test_the_readme_code_runs(tmp_path):
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert code, "the README shows code"
+    script = tmp_path / "readme.py"
+    script.write_text(code[0])
+    assert "one latte, paid by token-of-ada" in await _run(script, tmp_path)
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if "://" not in target:
+            assert (ROOT / target).exists(), target
