@@ -43,8 +43,10 @@ class Dispatcher:
         handover: HandOver,
         scope: Scope,
         settings: TaskSettings,
+        connected: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
+        self._connected = connected
         self.slots = Slots()
         self.backlog = Backlog(settings.backlog)
         self._store = store
@@ -98,7 +100,7 @@ class Dispatcher:
 
     def express(self, task: StoredTask) -> Route | None:
         """A reserved route when somebody at the task's address can take it now and nobody waits for the same."""
-        if self._closing or len(self._reserved) >= self._settings.starts or self.backlog.waits_for(task.spec.box):
+        if self._held_up() or self.backlog.waits_for(task.spec.box):
             return None
         route = self._targets.to_address(task.spec.box, self._clock())
         if route is not None:
@@ -162,8 +164,8 @@ class Dispatcher:
         self._blocked = {}
 
         def take(queued: Queued) -> bool:
-            if len(self._reserved) >= self._settings.starts:
-                self._blocked[queued.group] = "the hub hands over as many attempts as it may at once"
+            if reason := self._held_up():
+                self._blocked[queued.group] = reason
                 return False
             route = self._targets.route(queued.group, now)
             if isinstance(route, str):
@@ -174,6 +176,16 @@ class Dispatcher:
 
         for queued in self.backlog.drain(take):
             self._scope.spawn(self._assign(queued.id, self._reserved[queued.id]), f"assign {queued.id}")
+
+    def _held_up(self) -> str:
+        """Why nothing can be handed over to anybody; empty when it can."""
+        if self._closing:
+            return "the hub is closing"
+        if not self._connected():
+            return "the bus is away"
+        if len(self._reserved) >= self._settings.starts:
+            return f"the hub hands over {self._settings.starts} attempts at once already"
+        return ""
 
     async def _tell_reasons(self) -> None:
         """Write into the record why it waits, for those in front that wait for a while already."""

@@ -65,13 +65,19 @@ class TaskEngine:
         self._scope = Scope()
         self._exits = AsyncExitStack()
         self._watchers = Watchers(self.store, settings.poll_s)
+
+        def connected() -> bool:
+            return agent.connection.connected
+
         self._handover = HandOver(self.store, agent, settings, clock, scope.branches.get)
-        self.dispatcher = Dispatcher(self.store, directory, self._handover, self._scope, settings, clock)
+        self.dispatcher = Dispatcher(self.store, directory, self._handover, self._scope, settings, connected, clock)
         self._canceller = Canceller(self.store, agent, self._scope, settings, clock)
         self.reports = ReportConsumer(
             self.store, agent.connection, agent.streams, agent.refs, scope.tenant, self._scope, settings, clock, random
         )
-        self.overseer = Overseer(self.store, directory, self._canceller, self.reports, settings, clock, random)
+        self.overseer = Overseer(
+            self.store, directory, self._canceller, self.reports, settings, connected, clock, random
+        )
         self._announcer = Announcer(self.store, agent, self._heard)
         self._explainer = Explainer(self.store, self.dispatcher, directory, clock)
         self._handover.on_started = self._canceller.started

@@ -31,7 +31,7 @@ Proof = Literal["", "runner_gone", "runner_denies"]
 
 
 class Overseer:
-    """``heard`` must be called after every interruption of the bus."""
+    """``heard`` is to be called after every interruption of the bus."""
 
     def __init__(
         self,
@@ -40,10 +40,12 @@ class Overseer:
         canceller: Canceller,
         reports: ReportConsumer,
         settings: TaskSettings,
+        connected: Callable[[], bool],
         clock: Callable[[], float],
         random: state.Random,
     ) -> None:
         self._store = store
+        self._connected = connected
         self._directory = directory
         self._canceller = canceller
         self._reports = reports
@@ -63,6 +65,8 @@ class Overseer:
             await asyncio.sleep(settings.scan_s)
             if time.monotonic() - ticked > settings.scan_s + settings.lease_s / 3:
                 _log.warning("hub_stood_still", seconds=round(time.monotonic() - ticked, 1))
+                self.heard()
+            if not self._connected():
                 self.heard()
             ticked = time.monotonic()
             try:
