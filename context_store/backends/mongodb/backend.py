@@ -80,7 +80,8 @@ class MongoBackend(Backend):
         self._state = "closed"
         client, self._client, self._database = self._client, None, None
         if client is not None:
-            client.close()
+            # In a thread: it says goodbye to the server, and waits for the answer of one that is deaf.
+            await asyncio.shield(asyncio.to_thread(client.close))
 
     async def ping(self) -> None:
         await self.retrying(lambda _: self.database.command("ping"))

@@ -1,7 +1,7 @@
 """The operations. Each changes one document, with the revision in the filter: that is the compare-and-set.
 
 A write whose connection broke may have happened. It is tried again with the same token, so it knows its own
-work when it finds it; only when the deadline passes does the caller have to look.
+work when it finds it. When others have written on top of it, or the deadline passes, the caller has to look.
 """
 
 from __future__ import annotations
@@ -46,8 +46,11 @@ class MongoRecords(Records):
                 if not is_duplicate(error):
                     raise
                 present = await found.find_one({"_id": bson["_id"]})
-                if attempt and present is not None and present["w"] == bson["w"]:
-                    return revision
+                if attempt and present is not None:
+                    if present["w"] == bson["w"]:
+                        return revision
+                    if present["r"] > revision:
+                        raise self._unknown(key) from error
                 raise self._taken(key, own_key=present is not None) from error
             return revision
 
@@ -74,8 +77,11 @@ class MongoRecords(Records):
                     raise self._taken(key, own_key=False) from error
                 raise
             present = await found.find_one({"_id": bson["_id"]})
-            if attempt and present is not None and present["w"] == bson["w"]:
-                return expected + 1
+            if attempt and present is not None:
+                if present["w"] == bson["w"]:
+                    return expected + 1
+                if present["r"] > expected + 1:
+                    raise self._unknown(key)
             raise self._conflict(key, expected, present)
 
         return await self._backend.retrying(once)
@@ -94,6 +100,8 @@ class MongoRecords(Records):
             present = await found.find_one({"_id": id})
             if attempt and present is None:
                 return True
+            if attempt and present is not None and present["r"] < expected:
+                raise self._unknown(key)
             raise self._conflict(key, expected, present)
 
         return await self._backend.retrying(once)
@@ -143,6 +151,13 @@ class MongoRecords(Records):
         if time.monotonic() > stop_at:
             raise StoreUnavailable(f"{self._backend.where} is too slow to write record {id!r} within its claim")
         return present is not None and present["r"] == expected
+
+    def _unknown(self, key: str) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"{self._backend.where}: the connection broke while {self.collection.name} {key!r} was written, and others "
+            "wrote it since; read it to find out whether this write happened",
+            key=key,
+        )
 
     def _claim(self, id: str) -> str:
         return f"{self.collection.name}/{id}"
