@@ -135,7 +135,11 @@ class Agent(Offering, HubServices):
         child = Agent(
             subjects.token(address), self.tenant, self.connection, kind=kind, description=description, parent=self
         )
-        await child._begin(beats=beats, runs_tasks=False)
+        try:
+            await child._begin(beats=beats, runs_tasks=False)
+        except BaseException:
+            await child.aclose()  # or it would listen for ever without anybody who knows it
+            raise
         self._children.append(child)
         return child
 

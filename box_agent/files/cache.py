@@ -25,7 +25,12 @@ class BlobCache:
         return self.directory / digest[:2] / digest[2:]
 
     def has(self, digest: str) -> bool:
-        return digest == EMPTY_TREE or self.path(digest).exists()
+        """Whether it is here. Asking counts as using it, so it will not be pruned soon."""
+        try:
+            os.utime(self.path(digest))
+        except FileNotFoundError:
+            return digest == EMPTY_TREE
+        return True
 
     def get(self, digest: str) -> bytes | None:
         """The bytes, verified; ``None`` when it is not here. A damaged one is dropped and counts as not here."""
@@ -66,9 +71,11 @@ class BlobCache:
                 found.append((status.st_mtime, status.st_size, path))
         excess = sum(size for _, size, _ in found) - budget_bytes
         freed = 0
-        for _, size, path in sorted(found):
+        for used_at, size, path in sorted(found):
             if freed >= excess:
                 break
-            path.unlink(missing_ok=True)
-            freed += size
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime == used_at:  # nobody wanted it meanwhile
+                    path.unlink()
+                    freed += size
         return freed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import structlog
 
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from box_agent.node.blobs import NodeBlobs
     from box_agent.node.drivers import Drivers
     from box_agent.node.home import NodeHome
-    from box_agent.node.mounts import Mounts
+    from box_agent.node.mounts import Mount, Mounts
     from box_agent.runner import Attempt
 
 _log = structlog.get_logger("boxhub.node")
+_DRAINING_SAVE_S: Final = 5.0
 Ended = Literal["stopped", "failed"]
 
 
@@ -135,9 +136,9 @@ class Boxes:
         return box.ending
 
     async def save(self, box: HostedBox) -> None:
-        """Bring what it changed back to its branch, now. Raises as `Mount.save` does."""
+        """Bring what it changed back to its branch, now. Raises as `Mount.save` does, and `DeadlineExceeded`."""
         if box.mount is not None:
-            await self._mounts.save(box.mount)
+            await self._save(box.mount)
 
     async def aclose(self) -> None:
         """End every box. Harmless twice."""
@@ -191,7 +192,9 @@ class Boxes:
                     seconds=request.timeout_s,
                 ) from error
         except BaseException as error:
-            box.record.state, box.record.reason = "failed", str(error) or type(error).__name__
+            stopped = isinstance(error, asyncio.CancelledError)
+            box.record.state = "stopped" if stopped else "failed"
+            box.record.reason = "stopped while it was made" if stopped else str(error)
             undoing = self._scope.spawn(self._undo(box), f"undo {box.id}")
             await asyncio.shield(undoing)
             raise
@@ -234,13 +237,22 @@ class Boxes:
         ended = await box.handle.stop(self._settings.stop_grace_s)
         if save and box.mount is not None and state == "stopped":
             try:
-                await self._mounts.save(box.mount)
+                await self._save(box.mount)
             except BoxhubError as error:
                 box.unsaved = error
                 reason = f"{reason}; branch {box.mount.branch!r} was not advanced: {error}".lstrip("; ")
                 _log.warning("branch_not_advanced", box=box.id, branch=box.mount.branch, error=str(error))
         box.record.state, box.record.reason = state, reason or ended.reason
         await self._forget(box)
+
+    async def _save(self, mount: Mount) -> None:
+        save_s = min(self._settings.save_s, _DRAINING_SAVE_S) if self.draining else self._settings.save_s
+        try:
+            async with asyncio.timeout(save_s):
+                await self._mounts.save(mount)
+        except TimeoutError as error:
+            late = f"the files of branch {mount.branch!r} were not stored within {save_s:g} s"
+            raise DeadlineExceeded(late, timeout="save", seconds=save_s) from error
 
     async def _forget(self, box: HostedBox) -> None:
         """Its address, its directory, its place."""

@@ -56,6 +56,8 @@ class NodeSettings(BaseSettings):
     """Until the box of an attempt must be ready."""
     stop_grace_s: float = Field(default=2.0, ge=0)
     """A box that is stopped may go on so long before it is killed."""
+    save_s: float = Field(default=60.0, gt=0)
+    """Bringing the files of a stopped box back to its branch may take so long; five seconds while draining."""
     drain_s: float = Field(default=0.0, ge=0)
     """On SIGTERM running attempts may go on so long; then they end and are tried again elsewhere."""
     idle_s: float | None = Field(default=None, gt=0)

@@ -32,8 +32,12 @@ class Mount:
     def set_apart(self, paths: Iterable[str]) -> None:
         """These came from the Box's environment: unless the box changes them, they are not the branch's."""
         for path in paths:
-            if path not in self.manifest.known:
+            if path in self.manifest.known:
+                continue
+            try:
                 self._apart[path] = stamp((self.directory / path).lstat())
+            except FileNotFoundError:
+                continue  # the box removed it while it was set up
 
     async def changed(self) -> bool:
         """Whether the directory differs now from what both had in common."""

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from box_agent.agent import Agent
 from box_agent.box.context import Context
+from box_agent.bus.connection import Connection
 from box_agent.bus.scope import Scope
 from box_agent.config import AgentSettings
 from box_agent.discovery import running_hub
@@ -28,10 +29,11 @@ from schemas.box import LiveBox, SpawnRequest
 from schemas.errors import BusUnavailable, PermissionDenied
 from schemas.model import timestamp
 from schemas.node import NodeInfo, node_address
-from schemas.subjects import HUB
+from schemas.subjects import HUB, token
 
 _log = structlog.get_logger("boxhub.node")
 _CALLS: Final = 1024
+_PRUNE_S: Final = 600.0
 
 
 class Node:
@@ -58,7 +60,6 @@ class Node:
             self._drivers = await exits.enter_async_context(Drivers.of_this_machine(home, settings.variables()))
             await home.clear_boxes()
             cache = BlobCache(home.blobs)
-            await asyncio.to_thread(cache.prune, settings.cache_bytes)
             self.agent = await exits.enter_async_context(await self._join())
             blobs = NodeBlobs(cache, self.agent.blobs)
             exits.push_async_callback(blobs.aclose)
@@ -71,9 +72,11 @@ class Node:
             )  # fmt: skip
             self.agent.serve_own(self._box_spawn)
             self.agent.serve_own(self._box_stop)
+            await self.agent._begin(beats=False, runs_tasks=False)
             beating = Scope()
             exits.push_async_callback(beating.aclose)
             beating.spawn(self._beats.run(), "beats")
+            beating.spawn(self._prune(cache), "prune")
             exits.push_async_callback(self._drain)
             self._exits = exits.pop_all()
         _log.info("node_ready", node=settings.name, drivers=[driver.name for driver in self._drivers.infos])
@@ -106,21 +109,22 @@ class Node:
         return self.boxes.records()
 
     async def _join(self) -> Agent:
+        """Connected; it takes calls when all that answers them is there."""
         settings = self._agent_settings
         found = None if settings.nats_url else running_hub(settings.connection_file)
         url = settings.nats_url or (found.url if found else "")
         if not url:
             raise BusUnavailable("no bus is known; set BOXHUB_NATS_URL, or start a hub with `boxhub up`")
-        return await Agent.open(
-            node_address(self.settings.name),
-            url=url,
-            tenant=(found.tenant if found else "") or settings.tenant,
-            settings=settings,
-            kind="system",
-            description="a node",
-            beats=False,
-            runs_tasks=False,
-        )
+        address = node_address(self.settings.name)
+        tenant = token((found.tenant if found else "") or settings.tenant)
+        connection = await Connection.open(url, address, settings)
+        return Agent(address, tenant, connection, kind="system", description="a node")
+
+    async def _prune(self, cache: BlobCache) -> None:
+        """Keep the cache within its bounds, until cancelled."""
+        while True:
+            await asyncio.to_thread(cache.prune, self.settings.cache_bytes)
+            await asyncio.sleep(_PRUNE_S)
 
     async def _drain(self) -> None:
         self.boxes.draining = True

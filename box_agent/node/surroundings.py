@@ -42,7 +42,7 @@ class NodeSurroundings:
                 args, kwargs = given.pop("args", None) or (), given.pop("kwargs", None) or {}
                 return await hosted.agent.call(target, skill, *args, **given, **kwargs)
             return await getattr(hosted.agent, verb)(**given)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise InvalidInput(f"{verb}: {error}") from error
 
     def emit(self, box: str, call: str, kind: str, data: Any) -> None:
