@@ -225,8 +225,8 @@ def test_a_signal_while_it_starts_ends_it_too(nats_binary: NatsBinary, tmp_path:
 
 def test_a_second_signal_kills(nats_binary: NatsBinary, tmp_path: Path) -> None:
     home = tmp_path / "home"
-    with start(nats_binary, home, "--quiet") as process:
-        line_of(process)
+    with start(nats_binary, home) as process:
+        assert line_of(process).startswith("boxhub is ready")
         (node,) = [pid for pid, command in processes_of(home).items() if "box_agent.node" in command]
         os.kill(node, signal.SIGSTOP)  # it will not end in order
         process.send_signal(signal.SIGINT)

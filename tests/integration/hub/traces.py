@@ -30,8 +30,15 @@ def processes_of(home: Path) -> dict[int, str]:
     return found
 
 
-def listening(connection: Connection) -> list[str]:
-    """Those of its ports where still somebody accepts."""
+def listening(connection: Connection, *, timeout_s: float = 2.0) -> list[str]:
+    """Those of its ports where after ``timeout_s`` still somebody accepts: a dying process closes its sockets last."""
+    deadline = time.monotonic() + timeout_s
+    while (found := _listening(connection)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return found
+
+
+def _listening(connection: Connection) -> list[str]:
     open_ports = []
     for url in (connection.nats_url, connection.gateway_url):
         parts = urlsplit(url)
