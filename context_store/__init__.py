@@ -14,9 +14,11 @@ database. Everything is kept per tenant.
 ``trees``              directories by content hash: read, edit, diff, three-way merge
 ``keyvalues``          key-values with revision, compare-and-set, time to live
 ``watch``              the stream of changes of key-values
+``wakeups``            how a writer wakes the watches of its own process
 ``conversations``      append-only turns, forks, search; what fits into a prompt
 ``workspaces``         workspaces: a name and a root branch
 ``branches``           branches: fork, advance, diff, discard
+``branch_records``     a branch as it is stored
 ``commits``            the commit of a branch into its parent: one pointer switch, repaired after a crash
 =====================  =========================================================================================
 """

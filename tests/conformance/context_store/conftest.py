@@ -50,9 +50,7 @@ def scope(store: ContextStore) -> Scope:
 
 
 @pytest.fixture
-async def other_store(
-    store: ContextStore, new_backend: NewBackend, tmp_path: Path
-) -> AsyncIterator[ContextStore]:
+async def other_store(store: ContextStore, new_backend: NewBackend, tmp_path: Path) -> AsyncIterator[ContextStore]:
     """A second store over the same data, as another process has it."""
     async with ContextStore(new_backend(), DirectoryBlobs(tmp_path / "blobs"), poll_s=0.05) as other:
         yield other

@@ -21,7 +21,12 @@ from schemas.errors import (
 )
 from schemas.tree import EMPTY_TREE, blob_hash
 
-FILES = {"README": b"one\ntwo\nthree\nfour\nfive\n", "src/a.py": b"a = 1\n", "src/b.py": b"b = 1\n", "bin/run": (b"#!", 0o755)}
+FILES = {
+    "README": b"one\ntwo\nthree\nfour\nfive\n",
+    "src/a.py": b"a = 1\n",
+    "src/b.py": b"b = 1\n",
+    "bin/run": (b"#!", 0o755),
+}
 
 
 @pytest.fixture
@@ -180,7 +185,12 @@ async def test_a_branch_record_is_small(scope, branches, workspace):
 async def test_commit_is_a_fast_forward_when_the_parent_has_not_moved(scope, branches, workspace):
     branch = await fork(branches, workspace.root, README=b"new\n")
     result = await branches.commit(branch.id)
-    assert (result.fast_forward, result.branch, result.target, result.tree) == (True, branch.id, workspace.root, branch.head)
+    assert (result.fast_forward, result.branch, result.target, result.tree) == (
+        True,
+        branch.id,
+        workspace.root,
+        branch.head,
+    )
     assert [c.path for c in result.changes] == ["README"]
     ended = await branches.get(branch.id)
     assert (ended.state, ended.committed_tree, ended.ended_at is not None) == ("committed", branch.head, True)

@@ -65,7 +65,12 @@ async def test_turns_get_their_place(conversations):
     assert [t.depth for t in stored] == [1, 2, 3]
     assert [t.parents for t in stored] == [[], [first.id], [second.id, "elsewhere"]]
     assert all(t.created_at > 0 for t in stored)
-    assert (stored[0].author, stored[0].metadata, stored[1].role, stored[1].pinned) == ("x", {"k": [1]}, "assistant", True)
+    assert (stored[0].author, stored[0].metadata, stored[1].role, stored[1].pinned) == (
+        "x",
+        {"k": [1]},
+        "assistant",
+        True,
+    )
     assert await conversations.turn(id, second.id) == stored[1]
 
 
@@ -157,7 +162,9 @@ async def test_adopt_expects_a_head(conversations, talk):
 
 
 @pytest.mark.parametrize(
-    "turns", [[], [say("a", id="x"), say("b", id="x")], [say(str(n)) for n in range(1001)]], ids=["none", "twice", "many"]
+    "turns",
+    [[], [say("a", id="x"), say("b", id="x")], [say(str(n)) for n in range(1001)]],
+    ids=["none", "twice", "many"],
 )
 async def test_bad_appends(conversations, talk, turns):
     with pytest.raises(InvalidInput):

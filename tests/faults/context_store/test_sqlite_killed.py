@@ -18,7 +18,9 @@ from tests.faults.context_store.writer import THINGS
 PROJECT = Path(__file__).parents[3]
 
 
-async def write_until_killed(directory: Path, seed: str, conversation: str, root: str, lines: int) -> list[dict[str, Any]]:
+async def write_until_killed(
+    directory: Path, seed: str, conversation: str, root: str, lines: int
+) -> list[dict[str, Any]]:
     """What the process had acknowledged when it was killed, after at least so many lines."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.faults.context_store.writer", str(directory), seed, conversation, root,
@@ -86,7 +88,5 @@ async def test_two_processes_on_one_file(tmp_path):
         scope = store.tenant("default")
         conversation = (await scope.conversations.create()).id
         root = (await scope.workspaces.create("w")).root
-        both = await asyncio.gather(
-            *(write_until_killed(tmp_path, f"p{n}", conversation, root, 200) for n in range(2))
-        )
+        both = await asyncio.gather(*(write_until_killed(tmp_path, f"p{n}", conversation, root, 200) for n in range(2)))
         await check(scope, conversation, root, both[0] + both[1])

@@ -82,7 +82,9 @@ async def test_only_hashes_become_paths(blobs, digest):
         await blobs.put_part(digest, b"", offset=0, total=0)
 
 
-@pytest.mark.parametrize("damage", [b"", b"other bytes", DATA[:-1], DATA[:-1] + b"\0"], ids=["empty", "other", "short", "bit"])
+@pytest.mark.parametrize(
+    "damage", [b"", b"other bytes", DATA[:-1], DATA[:-1] + b"\0"], ids=["empty", "other", "short", "bit"]
+)
 async def test_damage_is_noticed_and_mended_by_the_next_put(blobs, tmp_path, damage):
     digest = await blobs.put(DATA)
     assert await blobs.read(digest, 0, 5) == DATA[:5]

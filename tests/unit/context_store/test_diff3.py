@@ -35,7 +35,10 @@ def histories(draw) -> tuple[bytes, bytes, bytes]:
         for number in range(draw(st.integers(0, 3))):
             at = draw(st.integers(0, len(after)))
             upto = min(len(after), at + draw(st.integers(0, 2)))
-            new = [b"%s %d.%d" % (side if draw(st.booleans()) else b"both", number, n) for n in range(draw(st.integers(0, 2)))]
+            new = [
+                b"%s %d.%d" % (side if draw(st.booleans()) else b"both", number, n)
+                for n in range(draw(st.integers(0, 2)))
+            ]
             after[at:upto] = new
         return after
 
@@ -116,9 +119,7 @@ def test_lines_lose_nothing(data):
 
 
 def test_unified_diff_says_when_the_last_newline_is_missing():
-    assert unified_diff("f", b"a\n", b"a") == (
-        "--- a/f\n+++ b/f\n@@ -1 +1 @@\n-a\n+a\n\\ No newline at end of file\n"
-    )
+    assert unified_diff("f", b"a\n", b"a") == ("--- a/f\n+++ b/f\n@@ -1 +1 @@\n-a\n+a\n\\ No newline at end of file\n")
     assert unified_diff("f", b"a\xff\n", b"b\n").count("\ufffd") == 1
     assert unified_diff("f", b"same", b"same") == ""
     assert unified_diff("f", b"x\n" * 30_000, b"y\n") == "f: 30000 lines, too many to compare\n"

@@ -33,7 +33,9 @@ def say(text: str, role: str = "user", **fields: Any) -> Turn:
 
 
 def call(*ids: str, text: str = "", **fields: Any) -> Turn:
-    return say(text, "assistant", tool_calls=[ToolCall(call_id=i, name="look", arguments={"id": i}) for i in ids], **fields)
+    return say(
+        text, "assistant", tool_calls=[ToolCall(call_id=i, name="look", arguments={"id": i}) for i in ids], **fields
+    )
 
 
 def answer(to: str, text: str = "result", **fields: Any) -> Turn:
@@ -62,7 +64,8 @@ async def test_openai(conversations):
             "role": "assistant",
             "content": "let me see",
             "tool_calls": [
-                {"id": i, "type": "function", "function": {"name": "look", "arguments": f'{{"id": "{i}"}}'}} for i in ("c1", "c2")
+                {"id": i, "type": "function", "function": {"name": "look", "arguments": f'{{"id": "{i}"}}'}}
+                for i in ("c1", "c2")
             ],
         },
         {"role": "tool", "tool_call_id": "c1", "content": "one"},
@@ -115,7 +118,11 @@ async def test_parts_of_every_kind(conversations):
         Part(raw=b"zip", filename="x.zip"),
         Part(),
     ]
-    described = ["[log.txt (text/plain), stored as " + "ab" * 32 + "]", "[file at https://example.org/doc]", "[x.zip, 3 bytes]"]
+    described = [
+        "[log.txt (text/plain), stored as " + "ab" * 32 + "]",
+        "[file at https://example.org/doc]",
+        "[x.zip, 3 bytes]",
+    ]
     openai = (await prompt(conversations, [Turn(parts=parts)])).messages[0]["content"]
     assert [b.get("text") for b in openai if b["type"] == "text"] == ["look", '{"a": ["ü"]}', *described]
     assert [b["image_url"]["url"] for b in openai if b["type"] == "image_url"] == [
@@ -182,7 +189,13 @@ async def test_a_turn_that_came_between_is_moved_behind_the_answers(conversation
 async def test_call_ids_may_be_used_again_and_answered_twice(conversations):
     made = await prompt(
         conversations,
-        [call("c", id="1"), answer("c", id="2"), call("c", id="3"), answer("c", "old", id="4"), answer("c", "new", id="5")],
+        [
+            call("c", id="1"),
+            answer("c", id="2"),
+            call("c", id="3"),
+            answer("c", "old", id="4"),
+            answer("c", "new", id="5"),
+        ],
     )
     assert made.turns == ["1", "2", "3", "5"]
 
@@ -226,11 +239,15 @@ async def test_summaries_too_long_are_shortened_and_empty_ones_left_out(conversa
 
 
 async def test_tokens_are_counted_by_whom_one_likes(conversations):
-    made = await prompt(conversations, [say(f"w {n}") for n in range(20)], 40, count_tokens=lambda text: len(text.split()))
+    made = await prompt(
+        conversations, [say(f"w {n}") for n in range(20)], 40, count_tokens=lambda text: len(text.split())
+    )
     assert (len(made.turns), made.tokens) == (6, 36)
 
 
-@pytest.mark.parametrize(("text", "tokens"), [("", 0), ("word", 1), ("words", 2), ("x" * 400, 100), ("世界", 3), ("é", 1)])
+@pytest.mark.parametrize(
+    ("text", "tokens"), [("", 0), ("word", 1), ("words", 2), ("x" * 400, 100), ("世界", 3), ("é", 1)]
+)
 def test_estimate(text, tokens):
     assert estimate_tokens(text) == tokens
 
@@ -242,7 +259,11 @@ IDS = st.sampled_from(["a", "b", "c"])
 TURNS = st.lists(
     st.one_of(
         st.builds(say, st.text(max_size=30), st.sampled_from(["user", "assistant", "system"]), pinned=st.booleans()),
-        st.builds(lambda ids, text: call(*ids, text=text), st.lists(IDS, min_size=1, max_size=2, unique=True), st.text(max_size=5)),
+        st.builds(
+            lambda ids, text: call(*ids, text=text),
+            st.lists(IDS, min_size=1, max_size=2, unique=True),
+            st.text(max_size=5),
+        ),
         st.builds(answer, IDS, st.text(max_size=20), pinned=st.integers(0, 9).map(lambda n: n == 0)),
     ),
     max_size=14,
@@ -265,7 +286,9 @@ def test_every_prompt_is_one_an_api_takes(turns, max_tokens, summary):
                     await conversations.append(id, turns)
                 for format in ("openai", "anthropic"):
                     try:
-                        made = await conversations.prompt(id, max_tokens, format, summarise=summarise if summary else None)
+                        made = await conversations.prompt(
+                            id, max_tokens, format, summarise=summarise if summary else None
+                        )
                     except InvalidInput as error:
                         assert error.details["pinned_tokens"] > max_tokens
                         continue

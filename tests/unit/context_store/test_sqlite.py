@@ -121,7 +121,9 @@ async def test_reads_go_on_while_one_is_slow(path):
     async with SqliteBackend(path) as backend:
         records = backend.records("default", THINGS)
         await records.insert("a", {})
-        slow = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000000) SELECT count(*) FROM n"
+        slow = (
+            "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000000) SELECT count(*) FROM n"
+        )
         reading = asyncio.ensure_future(backend.read(THINGS, lambda c: c.execute(slow).fetchone()))
         await asyncio.sleep(0)
         for _ in range(5):
@@ -132,6 +134,7 @@ async def test_reads_go_on_while_one_is_slow(path):
 
 async def test_a_bug_in_one_job_stays_with_its_caller(path):
     async with SqliteBackend(path) as backend:
+
         def bug(connection: sqlite3.Connection) -> int:
             return 1 // 0
 

@@ -19,7 +19,9 @@ from schemas.tree import EMPTY_TREE, TreeEntry
 Files = dict[str, tuple[bytes, int]]
 
 PATHS = st.sampled_from(["a", "b", "d", "d/x", "d/y", "d/e", "d/e/z", "long/way/down"])
-LINES = st.sampled_from([b"1\n2\n3\n4\n5\n", b"1!\n2\n3\n4\n5\n", b"1\n2\n3\n4\n5!\n", b"1\n2\n3?\n4\n5\n", b"", b"\0" * 9000])
+LINES = st.sampled_from(
+    [b"1\n2\n3\n4\n5\n", b"1!\n2\n3\n4\n5\n", b"1\n2\n3\n4\n5!\n", b"1\n2\n3?\n4\n5\n", b"", b"\0" * 9000]
+)
 VALUES = st.tuples(LINES, st.sampled_from([0o644, 0o644, 0o644, 0o755]))
 
 
@@ -32,7 +34,10 @@ def as_directory(files: Files) -> Files:
 def histories(draw) -> tuple[Files, Files, Files]:
     def own(files: Files) -> Files:
         """Content of one path is unlike that of any other, so that git sees no renames: it guesses, we do not."""
-        return {p: (b"".join(b"%s %d\n" % (p.encode(), n) for n in range(30)) + data, mode) for p, (data, mode) in files.items()}
+        return {
+            p: (b"".join(b"%s %d\n" % (p.encode(), n) for n in range(30)) + data, mode)
+            for p, (data, mode) in files.items()
+        }
 
     base = as_directory(draw(st.dictionaries(PATHS, VALUES, min_size=1, max_size=6)))
 
@@ -54,7 +59,9 @@ class Git:
     def run(self, *arguments: str, data: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self.directory), "LC_ALL": "C"}
         command = ["git", *arguments]
-        return subprocess.run(command, cwd=self.directory, input=data, capture_output=True, env=environment, check=False)
+        return subprocess.run(
+            command, cwd=self.directory, input=data, capture_output=True, env=environment, check=False
+        )
 
     def commits(self, history: tuple[Files, Files, Files]) -> None:
         stream = b""
@@ -95,7 +102,8 @@ def test_as_git_does(history):
             except MergeConflict as conflict:
                 merged = None
                 settled = [
-                    await flat(trees, await trees.merge(base, ours, theirs, on_conflict=side)) for side in ("ours", "theirs")
+                    await flat(trees, await trees.merge(base, ours, theirs, on_conflict=side))
+                    for side in ("ours", "theirs")
                 ]
                 for path in conflict.details["paths"]:
                     assert [s.get(path) for s in settled] == [history[1].get(path), history[2].get(path)]

@@ -18,7 +18,9 @@ from schemas.tree import EMPTY_TREE, TreeEntry, blob_hash
 NAMES = st.sampled_from(["a", "b", "c.txt", "\udc80", "é", "%2e"])
 PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
 CONTENTS = st.sampled_from([b"", b"1", b"2", b"\0\xff"])
-EDITS = st.dictionaries(PATHS, st.none() | CONTENTS | st.tuples(CONTENTS, st.sampled_from([0o644, 0o755, 0o600])), max_size=6)
+EDITS = st.dictionaries(
+    PATHS, st.none() | CONTENTS | st.tuples(CONTENTS, st.sampled_from([0o644, 0o755, 0o600])), max_size=6
+)
 Model = dict[str, tuple[bytes, int]]
 
 
@@ -82,9 +84,20 @@ def _is_file(change) -> bool:
 
 
 async def test_diff_names_what_happened(trees):
-    before = await trees.put_files(EMPTY_TREE, {"gone": b"1", "same": b"1", "mode": b"1", "text": b"1", "file": b"1", "d/x": b"1"})
+    before = await trees.put_files(
+        EMPTY_TREE, {"gone": b"1", "same": b"1", "mode": b"1", "text": b"1", "file": b"1", "d/x": b"1"}
+    )
     after = await trees.put_files(
-        before, {"gone": None, "mode": (b"1", 0o755), "text": b"2", "new/deep": b"1", "file": None, "file/now": b"1", "d": None}
+        before,
+        {
+            "gone": None,
+            "mode": (b"1", 0o755),
+            "text": b"2",
+            "new/deep": b"1",
+            "file": None,
+            "file/now": b"1",
+            "d": None,
+        },
     )
     changes = {c.path: c.kind for c in await trees.diff(before, after)}
     assert changes == {
@@ -138,7 +151,9 @@ async def test_reading_what_is_not_there(trees, blobs):
         await trees.read(await blobs.put(b"no tree"))
 
 
-@pytest.mark.parametrize("path", ["", "/abs", "a//b", "a/", ".", "..", "a/../b", "a/\0", "x" * 256, "/".join("d" * 129)])
+@pytest.mark.parametrize(
+    "path", ["", "/abs", "a//b", "a/", ".", "..", "a/../b", "a/\0", "x" * 256, "/".join("d" * 129)]
+)
 async def test_bad_paths(trees, path):
     with pytest.raises(InvalidInput):
         await trees.put_files(EMPTY_TREE, {path: b""})
