@@ -43,29 +43,22 @@ async def raw_worker(url: str, directory: Path) -> None:
     """A work queue as one writes it with bare nats-py: take, work, store the result, acknowledge."""
     client = await nats.connect(url)
     stream = client.jetstream()
-    tasks = await stream.pull_subscribe(
-        "raw.tasks.>", durable="workers", stream="RAW_TASKS", config=ConsumerConfig(max_ack_pending=4096)
-    )
+    async with asyncio.TaskGroup() as group:
 
-    async def take() -> None:
-        while True:
-            try:
-                batch = await tasks.fetch(64, timeout=1)
-            except nats.errors.TimeoutError:
-                continue
-            async with asyncio.TaskGroup() as group:
-                for message in batch:
-                    group.create_task(one(message))
+        async def take(message: Msg) -> None:
+            group.create_task(one(message))  # callbacks are serial per subscription
 
-    async def one(message: Msg) -> None:
-        task = message.subject.rsplit(".", 1)[1]
-        await stream.publish(f"raw.results.{task}", message.data, headers={"Nats-Msg-Id": task})
-        await message.ack()
+        async def one(message: Msg) -> None:
+            task = message.subject.rsplit(".", 1)[1]
+            await stream.publish(f"raw.results.{task}", message.data, headers={"Nats-Msg-Id": task})
+            await message.ack()
 
-    taking = asyncio.create_task(take())
-    await _until_closed()
-    taking.cancel()
-    await asyncio.wait({taking})
+        # A push consumer: nats-py's fetch() stalls after a fetch that found nothing.
+        await stream.subscribe(
+            "raw.tasks.>", queue="workers", durable="workers", stream="RAW_TASKS", cb=take, manual_ack=True,
+            config=ConsumerConfig(max_ack_pending=4096),
+        )  # fmt: skip
+        await _until_closed()
     await client.close()
 
 
