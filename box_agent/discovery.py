@@ -55,9 +55,9 @@ def running_hub(file: Path) -> Found | None:
     try:
         record = json.loads(file.read_text())
         os.kill(int(record["pid"]), 0)
+        return _found(record)
     except (OSError, ValueError, KeyError, TypeError):
         return None  # none, a stale one, or one of another user: as good as none
-    return _found(record)
 
 
 def _found(record: dict[str, Any]) -> Found:

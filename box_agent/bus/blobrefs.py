@@ -9,7 +9,8 @@ import msgspec
 
 from schemas import envelope as envelopes
 from schemas.envelope import Envelope
-from schemas.errors import BoxNotFound, PayloadTooLarge
+from schemas.errors import BusUnavailable, PayloadTooLarge
+from schemas.subjects import HUB
 
 
 class BlobStore(Protocol):
@@ -45,7 +46,9 @@ class BlobRefs:
         content = msgspec.json.encode({key: value for key, value in raw.items() if value is not None})
         try:
             digest = await self._blobs().put(content)
-        except BoxNotFound as error:
+        except BusUnavailable as error:
+            if error.details.get("box") != HUB:
+                raise  # it is the bus that is away
             raise PayloadTooLarge(
                 f"{size} bytes; the bus takes {self._max_payload()}, and no hub is there to keep larger ones: "
                 "start `boxhub up`, or send less",

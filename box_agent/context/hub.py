@@ -81,4 +81,4 @@ async def interrupted(error: Exception, deadline: float | None = None) -> None:
 
 
 def no_hub() -> BusUnavailable:
-    return BusUnavailable("no hub answers on this bus; start one with `boxhub up`")
+    return BusUnavailable("no hub answers on this bus; start one with `boxhub up`", box=HUB)
