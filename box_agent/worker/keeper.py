@@ -25,6 +25,8 @@ _READ_BYTES: Final = 16 * 1024
 _FLOOD_BYTES: Final = 256 * 1024
 """Of output a second that are passed on; the rest is dropped and counted."""
 _REAP_S: Final = 0.002
+_DEAF_TO: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+"""What a stray ``kill``, a terminal, or the kernel (SIGHUP, to stopped orphans) might send."""
 
 
 def keep(control: socket.socket, work: Callable[[int], None], worker_fd: int) -> NoReturn:
@@ -54,13 +56,17 @@ class Keeper:
         self._second = 0
         self._passed = 0
         self._dropped = 0
+        for number in _DEAF_TO:
+            signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         keeper = os.getpid()
         self._worker = os.fork()
         if self._worker == 0:
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for number in (signal.SIGCHLD, *_DEAF_TO):
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             os.setsid()
             kernel.die_with_parent(keeper)
             for fd in (self._wake, wake_write, self._output):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -29,18 +29,28 @@ def children(parent: int) -> list[int]:
     return [pid for pid, above in parents().items() if above == parent]
 
 
-def descendants(root: int) -> list[int]:
-    """Living processes below ``root``, itself not included."""
-    children: dict[int, list[int]] = {}
+def families() -> dict[int, list[int]]:
+    """Pid → its living children."""
+    found: dict[int, list[int]] = {}
     for pid, parent in parents().items():
-        children.setdefault(parent, []).append(pid)
+        found.setdefault(parent, []).append(pid)
+    return found
+
+
+def below(root: int, children: Mapping[int, list[int]]) -> list[int]:
+    """Everything below ``root`` in `families`."""
     found: list[int] = []
     todo = [root]
     while todo:
-        below = children.get(todo.pop(), [])
-        found += below
-        todo += below
+        here = children.get(todo.pop(), [])
+        found += here
+        todo += here
     return found
+
+
+def descendants(root: int) -> list[int]:
+    """Living processes below ``root``, itself not included."""
+    return below(root, families())
 
 
 def kill_descendants(root: int) -> int:
@@ -99,6 +109,20 @@ def kill_marked(values: frozenset[str], *, marker: str = MARKER, within_s: float
         time.sleep(0.01)
 
 
+def with_argument(text: str) -> list[int]:
+    """Pids of processes that have ``text`` as one of their arguments; a fork has those of its parent."""
+    wanted = text.encode()
+    found = []
+    for pid in _pids():
+        try:
+            arguments = (_PROC / str(pid) / "cmdline").read_bytes()
+        except OSError:
+            continue  # ended meanwhile
+        if wanted in arguments.split(b"\0"):
+            found.append(pid)
+    return found
+
+
 def alive(pid: int) -> bool:
     """There and not a zombie."""
     fields = _stat(pid)
@@ -120,6 +144,18 @@ def usage(pids: list[int]) -> tuple[float, int]:
             ticks += int(fields[11]) + int(fields[12])
             pages += int(fields[21])
     return ticks / os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def proportional_bytes(pid: int) -> int:
+    """Memory of one process, pages that it shares counted in parts; costs about 0.3 ms."""
+    try:
+        text = (_PROC / str(pid) / "smaps_rollup").read_text()
+    except OSError:
+        return 0  # ended meanwhile
+    for line in text.splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 def send(pid: int, number: int) -> bool:

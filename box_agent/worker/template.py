@@ -4,7 +4,7 @@ The first template of a node has nothing but the platform's own imports; `derive
 new Box pays for its own imports only. Loading another Box's code never happens in a process that has some already.
 
 Control socket (SEQPACKET, JSON, descriptors beside it). Orders: ``derive`` (+ the new template's socket), ``load``,
-``spawn`` (+ the worker's socket, the keeper's socket), ``flush``. Every order gets one answer.
+``spawn`` (+ the worker's socket, the keeper's socket). Every order gets one answer.
 """
 
 from __future__ import annotations
@@ -49,8 +49,7 @@ class Template:
         self._program = Program([], {})
         self._set_up_in_box = False
         self._wake: tuple[int, int] | None = None
-        self._keepers: set[int] = set()
-        kernel.adopt_orphans()  # of a keeper that was killed: they are not lost and can be found
+        kernel.adopt_orphans()  # of a keeper that was killed: the driver finds them by their parent
 
     def serve(self) -> NoReturn:
         self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -63,7 +62,7 @@ class Template:
             ready = {fd for fd, _ in poll.poll()}
             if self._wake[0] in ready:
                 os.read(self._wake[0], 512)
-                self._reap()
+                _reap()
             if self._control.fileno() in ready:
                 self._obey()
 
@@ -81,28 +80,6 @@ class Template:
             for fd in fds:
                 os.close(fd)
         self._control.send(json.dumps({**answer, "n": order["n"]}).encode())
-
-    def _reap(self) -> None:
-        """Collect what ended; what a killed keeper left behind is ours now, and is ended."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if pid not in self._keepers:
-                continue  # a template, whose boxes go on without it, or an orphan that was killed
-            self._keepers.discard(pid)
-            if os.WIFSIGNALED(status):
-                self._end_orphans()
-
-    def _end_orphans(self) -> None:
-        while orphans := [pid for pid in processes.children(os.getpid()) if pid not in self._keepers]:
-            for pid in orphans:
-                processes.kill_tree(pid)
-            for pid in orphans:
-                os.waitpid(pid, 0)
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
@@ -150,7 +127,6 @@ class Template:
     def _spawn(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         pid = os.fork()
         if pid:
-            self._keepers.add(pid)
             return {"pid": pid}
         self._leave()
         worker, control = fds
@@ -160,11 +136,6 @@ class Template:
 
         keep(socket.socket(fileno=control), work, worker)
 
-    def _flush(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
-        """Every keeper that has ended by now is collected, and nothing it left is alive, once this is answered."""
-        self._reap()
-        return {}
-
     # --- in a child ---------------------------------------------------------------------------------------------------
 
     def _leave(self) -> None:
@@ -172,7 +143,6 @@ class Template:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._control.close()
-        self._keepers.clear()
         if self._wake is not None:
             for fd in self._wake:
                 os.close(fd)
@@ -193,6 +163,15 @@ class Template:
         _reseed()
         worker = Worker(sock, order["box"], self._surroundings)
         worker.run(self._program, set_up=self._set_up_in_box, concurrency=order["concurrency"])
+
+
+def _reap() -> None:
+    while True:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                return
+        except ChildProcessError:
+            return
 
 
 def _output_to(log: Path) -> None:

@@ -7,6 +7,7 @@
 ``handle``       `ProcessHandle`: one live box
 ``link``         the node's end of the worker's socket: calls, streams, requests
 ``keeping``      the node's end of the keeper's socket: output, and how the box ended
+``limits``       processes and memory of a whole box
 ``leftovers``    what is on the disk for each box, and the sweep of what a dead node left
 ===============  ====================================================================
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 import time
@@ -11,14 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
+from weakref import WeakValueDictionary
 
 from box_agent.bus.scope import Scope
 from box_agent.driver import Template
 from box_agent.drivers.process.environment import Environment, Environments, lay
-from box_agent.drivers.process.handle import ProcessHandle
+from box_agent.drivers.process.handle import Around, ProcessHandle
 from box_agent.drivers.process.leftovers import BoxFolders
-from box_agent.drivers.process.templates import Pidfd, TemplateProcess
-from box_agent.worker.processes import MARKER, kill_marked
+from box_agent.drivers.process.limits import LimitWatch
+from box_agent.drivers.process.templates import Pidfd, TemplateGone, TemplateProcess
+from box_agent.worker import processes
+from box_agent.worker.processes import MARKER
 from schemas.box import BoxDefinition, Resources, SpawnRequest
 from schemas.errors import AlreadyExists, BoxDied, BoxhubError, DeadlineExceeded, DriverUnavailable
 from schemas.node import DriverInfo
@@ -49,7 +53,7 @@ class ProcessDriver:
     """
 
     def __init__(self, home: Path, variables: Mapping[str, str], max_templates: int = 16) -> None:
-        self._home = home
+        self._home = home = home.absolute()
         self._variables = dict(variables)
         self._max_templates = max_templates
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -60,10 +64,12 @@ class ProcessDriver:
         self._scope = Scope()
         self._base: TemplateProcess | None = None
         self._launching = asyncio.Lock()
-        self._building: dict[str, asyncio.Lock] = {}
+        self._forks: set[asyncio.Future[None]] = set()
+        self._building: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._warm: OrderedDict[str, _Warm] = OrderedDict()
         self._handles: dict[str, ProcessHandle] = {}
         self._starting: set[str] = set()
+        self._watching = False
 
     @property
     def info(self) -> DriverInfo:
@@ -98,7 +104,15 @@ class ProcessDriver:
 
     async def sweep(self) -> Sequence[str]:
         self._environments.sweep()
-        return await asyncio.to_thread(self._folders.sweep)
+        return await asyncio.to_thread(self._sweep)
+
+    def _sweep(self) -> Sequence[str]:
+        """Whatever was forked from a template of this home says so in its arguments, whatever else it became."""
+        own = processes.descendants(os.getpid())
+        for pid in processes.with_argument(str(self._home)):
+            if pid not in own:
+                processes.kill_tree(pid)
+        return self._folders.sweep()
 
     # --- templates ----------------------------------------------------------------------------------------------------
 
@@ -143,7 +157,10 @@ class ProcessDriver:
     async def _load(
         self, definition: BoxDefinition, environment: Environment, code: str, *, set_up_in_box: bool
     ) -> TemplateProcess:
-        process = await (await self._first()).derive(_FORK_S)
+        try:
+            process = await (await self._first()).derive(_LAUNCH_S)
+        except TemplateGone:  # it died unnoticed
+            process = await (await self._first()).derive(_LAUNCH_S)
         log = self._logs / f"{definition.fingerprint[:40]}.log"
         order = {
             "op": "load",
@@ -161,7 +178,7 @@ class ProcessDriver:
         except BaseException as error:
             await asyncio.to_thread(process.kill_all)
             await process.aclose()
-            if isinstance(error, BoxDied):
+            if isinstance(error, TemplateGone):
                 raise BoxDied(f"the template of {definition.name!r} died while it was set up: {_tail(log)}") from error
             if isinstance(error, BoxhubError):
                 error.details.update(box=definition.name, output=_tail(log))
@@ -173,7 +190,7 @@ class ProcessDriver:
             if self._base is None or not self._base.alive:
                 if self._base is not None:
                     await self._base.aclose()
-                self._base = TemplateProcess.launch(self._variables)
+                self._base = TemplateProcess.launch(self._variables, self._home)
             return self._base
 
     async def remove_template(self, fingerprint: str) -> bool:
@@ -200,8 +217,14 @@ class ProcessDriver:
         self._starting.add(box)
         try:
             async with asyncio.timeout(request.timeout_s):
-                warm = await self._ready(known.definition, known.blobs)
-                return await self._start(warm, box, directory, surroundings)
+                try:
+                    warm = await self._ready(known.definition, known.blobs)
+                    return await self._start(warm, box, directory, surroundings)
+                except TemplateGone:  # it died unnoticed; a second time is no accident
+                    warm = await self._ready(known.definition, known.blobs)
+                    return await self._start(warm, box, directory, surroundings)
+        except TemplateGone as error:
+            raise BoxDied(f"the template of {known.definition.name!r} dies again and again", box=box) from error
         except TimeoutError:
             raise DeadlineExceeded(
                 f"box {box!r} was not ready within {request.timeout_s:g} s", timeout="spawn", seconds=request.timeout_s
@@ -211,38 +234,49 @@ class ProcessDriver:
 
     async def _start(self, warm: _Warm, box: str, directory: Path, surroundings: Surroundings) -> ProcessHandle:
         folder = self._folders.make(box)
-        ours: list[socket.socket] = []
         try:
             laid = await lay(warm.environment, directory)
-            worker, worker_end = socket.socketpair()
-            ours.append(worker)
-            control, control_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            ours.append(control)
-            with worker_end, control_end:
-                order = self._spawn_order(warm, box, directory, folder)
-                fds = (worker_end.fileno(), control_end.fileno())
-                answer = await warm.process.order(order, fds, _FORK_S)
-            keeper = Pidfd(answer["pid"])
-            self._folders.record(box, keeper.pid)
+            sockets, keeper = await self._fork(warm, self._spawn_order(warm, box, directory, folder))
         except BaseException as error:
-            for sock in ours:  # a keeper that was forked all the same ends its box now
-                sock.close()
             await asyncio.to_thread(self._folders.remove, box)
             if isinstance(error, ProcessLookupError):
                 raise BoxDied(f"{box} ended as soon as it was made", box=box) from error
             raise
-
-        async def settle(orphaned: bool) -> None:
-            await self._settle(box, warm.process, orphaned)
-
-        handle = ProcessHandle(box, directory, laid, surroundings, self._scope, keeper, settle)
+        around = Around(surroundings, self._scope, self._settle)
+        handle = ProcessHandle(box, directory, laid, keeper, sockets, warm.definition.resources, around)
         self._handles[box] = handle
+        self._watch_limits()
         try:
-            await handle.start(worker, control)
+            self._folders.record(box, keeper.pid)
+            await handle.start()
         except BaseException:
             await handle.stop(0.0)
             raise
         return handle
+
+    async def _fork(self, warm: _Warm, order: dict[str, Any]) -> tuple[tuple[socket.socket, socket.socket], Pidfd]:
+        """Our ends of the worker's and of the keeper's socket, and the keeper."""
+        worker, worker_end = socket.socketpair()
+        control, control_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        under_way = asyncio.get_running_loop().create_future()
+        self._forks.add(under_way)
+        try:
+            with worker_end, control_end:
+                fds = (worker_end.fileno(), control_end.fileno())
+                answer = await warm.process.order(order, fds, _FORK_S)
+            return (worker, control), Pidfd(answer["pid"])
+        except BaseException:
+            worker.close()
+            control.close()  # a keeper that was forked all the same ends its box now
+            raise
+        finally:
+            self._forks.discard(under_way)
+            asyncio.get_running_loop().call_soon(under_way.set_result, None)  # when its keeper is in `_handles`
+
+    def _watch_limits(self) -> None:
+        if not self._watching:
+            self._watching = True
+            self._scope.spawn(LimitWatch(lambda: self._handles).run(), "limits of boxes")
 
     def _spawn_order(self, warm: _Warm, box: str, directory: Path, folder: Path) -> dict[str, Any]:
         own = {MARKER: box, "HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp"), "PWD": str(directory)}
@@ -255,17 +289,36 @@ class ProcessDriver:
             "concurrency": warm.definition.resources.concurrency or 1,
         }
 
-    async def _settle(self, box: str, template: TemplateProcess, orphaned: bool) -> None:
+    async def _settle(self, box: str, orphaned: bool) -> None:
         """After the keeper's end: nothing of the box is alive, and its folder is gone."""
         if orphaned:
-            if template.alive:
-                try:
-                    await template.order({"op": "flush"}, (), _FORK_S)
-                except BoxDied:
-                    pass  # then nobody is left to adopt; what carries the mark is found below
-            await asyncio.to_thread(kill_marked, frozenset((box,)))
+            await self._end_orphans(box)
+            await asyncio.to_thread(processes.kill_marked, frozenset((box,)))
         await asyncio.to_thread(self._folders.remove, box)
-        self._handles.pop(box, None)
+        del self._handles[box]
+
+    async def _end_orphans(self, box: str) -> None:
+        """What a killed keeper left is a template's child now, or, if that is gone too, anybody's."""
+        while orphans := await asyncio.to_thread(self._unknown, box):
+            if self._forks:  # one of them may be a keeper that we are about to hear of
+                await asyncio.wait(self._forks)
+                orphans &= await asyncio.to_thread(self._unknown, box)
+            for pid in orphans:
+                await asyncio.to_thread(processes.kill_tree, pid)
+
+    def _unknown(self, box: str) -> set[int]:
+        """Processes forked from our templates, or adopted by them, that belong to no box but perhaps to ``box``."""
+        templates = {w.process.process.pid for w in list(self._warm.values())}
+        if self._base is not None:
+            templates.add(self._base.process.pid)
+        children = processes.families()
+        kept = set(templates)
+        for other in list(self._handles.values()):
+            if other.id != box:
+                kept.update((other.keeper, *processes.below(other.keeper, children)))
+        found = {pid for template in templates for pid in children.get(template, [])}
+        found.update(processes.with_argument(str(self._home)))
+        return {pid for pid in found - kept if processes.alive(pid)}
 
 
 class _Unclean(Exception):

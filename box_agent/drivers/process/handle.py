@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +13,16 @@ from box_agent.driver import CallRequest, Exit, Stats
 from box_agent.drivers.process.keeping import KeeperControl
 from box_agent.drivers.process.link import PendingCall, WorkerLink
 from box_agent.worker import processes
-from schemas.errors import BoxDied, BoxhubError, Cancelled, DeadlineExceeded, Overloaded, Unavailable
+from schemas.errors import (
+    BoxDied,
+    BoxhubError,
+    Cancelled,
+    DeadlineExceeded,
+    LimitExceeded,
+    Overloaded,
+    Unavailable,
+    error_from_info,
+)
 
 if TYPE_CHECKING:
     import socket
@@ -21,12 +31,22 @@ if TYPE_CHECKING:
     from box_agent.driver import Surroundings
     from box_agent.drivers.process.templates import Pidfd
     from box_agent.worker.frames import Frame
+    from schemas.box import Resources
 
 GRACE_S: Final = 2.0
 _FORCE_S: Final = 2.0
 """A keeper that has not done its work so long after the grace is stuck, and is killed with all below it."""
 _REQUESTS: Final = 64
 """Bus verbs of one box that are under way at once; the next is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a handle needs of its driver. ``settle(box, orphaned)`` ends what a keeper that died left, if it did."""
+
+    surroundings: Surroundings
+    scope: Scope
+    settle: Callable[[str, bool], Awaitable[None]]
 
 
 class ProcessHandle:
@@ -37,31 +57,32 @@ class ProcessHandle:
         box: str,
         directory: Path,
         laid: frozenset[str],
-        surroundings: Surroundings,
-        scope: Scope,
         keeper: Pidfd,
-        settle: Callable[[bool], Awaitable[None]],
+        sockets: tuple[socket.socket, socket.socket],
+        resources: Resources,
+        around: Around,
     ) -> None:
-        """``settle(orphaned)``: ends what a keeper that died left, if it did, and removes the box's folder."""
+        """``sockets``: our ends of the worker's and of the keeper's."""
         self._box = box
         self._directory = directory
         self._laid = laid
-        self._surroundings = surroundings
-        self._scope = scope
         self._keeper = keeper
-        self._settle = settle
-        self._control: KeeperControl | None = None
+        self._resources = resources
+        self._surroundings = around.surroundings
+        self._scope = around.scope
+        self._settle = around.settle
+        self._socket = sockets[0]
         self._link = WorkerLink(self._on_request, self._on_emit)
         self._requests = 0
         self._asked = False
         self._error: BoxhubError | None = None
         self._pid = 0
         self._ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self._control = KeeperControl(sockets[1], self._on_output, self._on_exit)
 
-    async def start(self, worker: socket.socket, control: socket.socket) -> None:
+    async def start(self) -> None:
         """Raises `BoxDied`, or what the set-up of the box raised."""
-        self._control = KeeperControl(control, self._on_output, self._on_exit)
-        await asyncio.get_running_loop().create_unix_connection(lambda: self._link, sock=worker)
+        await asyncio.get_running_loop().create_unix_connection(lambda: self._link, sock=self._socket)
         self._pid = await asyncio.shield(self._link.ready)
 
     @property
@@ -79,6 +100,15 @@ class ProcessHandle:
     @property
     def laid(self) -> frozenset[str]:
         return self._laid
+
+    @property
+    def keeper(self) -> int:
+        """Pid of the parent of all its processes."""
+        return self._keeper.pid
+
+    @property
+    def resources(self) -> Resources:
+        return self._resources
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
@@ -161,9 +191,16 @@ class ProcessHandle:
 
     def _kill(self, pending: PendingCall) -> None:
         if not pending.ended.done():
-            self._error = BoxDied(
-                f"{self._box} was killed: {pending.request.skill} did not end when it was asked to", box=self._box
-            )
+            said = f"{self._box} was killed: {pending.request.skill} did not end when it was asked to"
+            self._end_because(BoxDied(said, box=self._box))
+
+    def exceed(self, error: LimitExceeded) -> None:
+        """One of its limits was met: it ends now, and its callers are told which."""
+        self._end_because(error)
+
+    def _end_because(self, error: BoxhubError) -> None:
+        if not self._ended.done() and self._error is None and not self._scope.closing:
+            self._error = error
             self._scope.spawn(self.stop(0.0), f"kill {self._box}")
 
     async def _end(self, pending: PendingCall, grace_s: float, why: BoxhubError) -> None:
@@ -177,8 +214,7 @@ class ProcessHandle:
             self._asked = True
             if grace_s > 0:  # else skills would have time to answer that they were cancelled, and no time to be
                 self._link.send({"t": "stop"})
-            if self._control is not None:
-                self._control.stop(grace_s)
+            self._control.stop(grace_s)
             try:
                 async with asyncio.timeout(grace_s + _FORCE_S):
                     return await asyncio.shield(self._ended)
@@ -206,7 +242,8 @@ class ProcessHandle:
         """After this, and not before, the box has ended: for `wait`, `stop` and everybody who called it."""
         await self._keeper.ended.wait()
         self._link.close()
-        await self._settle(last is None)
+        self._socket.close()
+        await self._settle(self._box, last is None)
         if last is None:
             ended = Exit(
                 signal=signal.SIGKILL, asked=self._asked, reason="" if self._asked else "its keeper was killed"
@@ -220,7 +257,7 @@ class ProcessHandle:
 
     def _died(self, ended: Exit) -> BoxhubError:
         if self._error is not None:
-            return self._error
+            return error_from_info(self._error.to_info())  # for each caller its own: tracebacks gather in them
         if ended.asked:
             return Unavailable(f"{self._box} was stopped", box=self._box)
         return BoxDied(

@@ -16,12 +16,16 @@ from typing import Any, Final, Self
 
 from box_agent.worker import processes
 from box_agent.worker.template import ORDER_BYTES
-from schemas.errors import BoxDied, DeadlineExceeded, ErrorInfo, InvalidInput, error_from_info
+from schemas.errors import DeadlineExceeded, ErrorInfo, InvalidInput, error_from_info
 
 _BOOT: Final = (
     "import sys; sys.path.append(sys.argv[1]); from box_agent.worker.template import main; main({fd}, {parent})"
 )
 _END_S: Final = 2.0
+
+
+class TemplateGone(Exception):
+    """The template ended before it answered. Whoever needs it makes a new one."""
 
 
 class Pidfd:
@@ -63,14 +67,17 @@ class TemplateProcess:
         asyncio.get_running_loop().add_reader(control.fileno(), self._on_readable)
 
     @classmethod
-    def launch(cls, variables: Mapping[str, str]) -> Self:
-        """An interpreter with the platform's imports. Costs one interpreter start; it ends with this process."""
+    def launch(cls, variables: Mapping[str, str], home: Path) -> Self:
+        """An interpreter with the platform's imports. Costs one interpreter start; it ends with this process.
+
+        ``home`` is among its arguments, and so among those of everything forked from it: a sweep finds them by it.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         root = str(Path(__file__).resolve().parents[3])
         code = _BOOT.format(fd=theirs.fileno(), parent=os.getpid())
         with theirs:
             child = subprocess.Popen(
-                [sys.executable, "-I", "-c", code, root],
+                [sys.executable, "-I", "-c", code, root, str(home)],
                 stdin=subprocess.DEVNULL,
                 env=dict(variables),
                 pass_fds=(theirs.fileno(),),
@@ -95,13 +102,13 @@ class TemplateProcess:
             return TemplateProcess(ours, answer["pid"])
         except ProcessLookupError as error:
             ours.close()
-            raise BoxDied("the template ended as soon as it was made") from error
+            raise TemplateGone("it ended as soon as it was made") from error
         except BaseException:
             ours.close()
             raise
 
     async def order(self, order: dict[str, Any], fds: Sequence[int], timeout_s: float) -> dict[str, Any]:
-        """The answer. Raises what the order failed with, `BoxDied`, `DeadlineExceeded`.
+        """The answer. Raises what the order failed with, `TemplateGone`, `DeadlineExceeded` (it is killed then).
 
         Cancelled, the order may still be carried out; closing the sockets that went with it undoes that.
         """
@@ -116,6 +123,7 @@ class TemplateProcess:
                 await self._send(data, fds)
                 return await answer
         except TimeoutError:
+            self.process.send(signal.SIGKILL)  # it is stuck; the next who needs it makes a new one
             raise DeadlineExceeded(
                 f"the template did not answer {order['op']!r} within {timeout_s:g} s",
                 timeout="template",
@@ -127,14 +135,15 @@ class TemplateProcess:
     async def _send(self, data: bytes, fds: Sequence[int]) -> None:
         while True:
             if not self.alive:
-                raise BoxDied("the template has ended")
+                raise TemplateGone("it has ended")
             try:
                 socket.send_fds(self._control, [data], list(fds))
                 return
             except BlockingIOError:
                 await asyncio.sleep(0.001)  # its queue is full; it takes the next order within milliseconds
             except OSError as error:
-                raise BoxDied("the template has ended") from error
+                self._hang_up()
+                raise TemplateGone("it has ended") from error
 
     def _on_readable(self) -> None:
         try:
@@ -162,7 +171,7 @@ class TemplateProcess:
             self._control.close()
         for waiting in self._waiting.values():
             if not waiting.done():
-                waiting.set_exception(BoxDied("the template ended while it was at work"))
+                waiting.set_exception(TemplateGone("it ended while it was at work"))
 
     async def aclose(self) -> None:
         """End it; its boxes go on. Returns when it has ended. Harmless twice."""

@@ -1,0 +1,89 @@
+"""Limits that concern all processes of a box together: their number, and their memory.
+
+Plain processes have no kernel object that holds such a sum, so this looks. A full look costs 15 µs for each process of
+the machine; it is taken when the number of threads of the whole machine has grown, which costs one small read to know,
+and for boxes with a memory limit every second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, Protocol
+
+from box_agent.worker import processes
+from schemas.box import Resources
+from schemas.errors import LimitExceeded
+
+DEFAULT_PIDS: Final = 512
+_LOOK_S: Final = 0.1
+_MEMORY_S: Final = 1.0
+_GROWN: Final = 32
+_LOAD: Final = Path("/proc/loadavg")
+
+
+class Limited(Protocol):
+    """A live box as far as this is concerned."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def keeper(self) -> int: ...
+
+    @property
+    def resources(self) -> Resources: ...
+
+    def exceed(self, error: LimitExceeded) -> None:
+        """End it, and tell everybody why."""
+        ...
+
+
+class LimitWatch:
+    """Ends boxes that have more processes or more memory than they may."""
+
+    def __init__(self, boxes: Callable[[], Mapping[str, Limited]]) -> None:
+        self._boxes = boxes
+        self._threads = 0
+        self._memory_at = 0.0
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            boxes = list(self._boxes().values())
+            if not boxes:
+                continue
+            weigh = loop.time() - self._memory_at >= _MEMORY_S and any(b.resources.memory_bytes for b in boxes)
+            threads = _threads()
+            self._threads = min(self._threads, threads)
+            if threads - self._threads < _GROWN and not weigh:
+                continue
+            self._threads = threads
+            if weigh:
+                self._memory_at = loop.time()
+            for box, error in await asyncio.to_thread(_look, boxes, weigh):
+                box.exceed(error)
+
+
+def _look(boxes: list[Limited], weigh: bool) -> list[tuple[Limited, LimitExceeded]]:
+    children = processes.families()
+    found: list[tuple[Limited, LimitExceeded]] = []
+    for box in boxes:
+        pids = processes.below(box.keeper, children)
+        most = box.resources.pids or DEFAULT_PIDS
+        memory = box.resources.memory_bytes
+        if len(pids) > most:
+            said = f"{box.id} has more than {most} processes"
+            found.append((box, LimitExceeded(said, limit="pids", allowed=most, box=box.id)))
+        elif weigh and memory and (used := sum(map(processes.proportional_bytes, pids))) > memory:
+            said = f"{box.id} uses {used} bytes of memory, {memory} are allowed"
+            found.append((box, LimitExceeded(said, limit="memory_bytes", allowed=memory, box=box.id)))
+    return found
+
+
+def _threads() -> int:
+    """Of the whole machine: what stands behind the slash."""
+    return int(_LOAD.read_text().split()[3].partition("/")[2])

@@ -1,0 +1,217 @@
+"""Every process of the process driver killed or paused in turn."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from box_agent.driver import Handle
+from box_agent.drivers.process.driver import ProcessDriver
+from box_agent.worker.processes import alive, descendants, marked, parents
+from schemas.errors import BoxDied, DeadlineExceeded, LimitExceeded
+from tests.conformance.box.boxes import Workshop
+from tests.conformance.box.conftest import VARIABLES, ask, there
+from tests.faults.box.conftest import Shop
+from tests.faults.box.holder import BOXES
+
+
+async def ended(*pids: int, within_s: float = 2.0) -> None:
+    """Raises `TimeoutError` when one of them lives longer."""
+    async with asyncio.timeout(within_s):
+        while any(map(alive, pids)):  # noqa: ASYNC110 - other processes have no event to wait for
+            await asyncio.sleep(0.01)
+
+
+async def busy(box: Handle, skill: str, flag: Path) -> asyncio.Task[object]:
+    call = asyncio.ensure_future(box.call(ask(skill, str(flag), id="c", timeout_s=None)))
+    await there(flag)
+    return call
+
+
+async def test_a_template_killed_leaves_its_boxes_and_is_made_again(shop: Shop) -> None:
+    box = await shop.spawn(Workshop)
+    template = parents()[shop.keeper_pid(box.pid)]
+    os.kill(template, signal.SIGKILL)
+    await ended(template)
+    assert await box.call(ask("next")) == 1
+    again = await shop.spawn(Workshop)
+    assert await again.call(ask("next")) == 1
+    assert parents()[shop.keeper_pid(again.pid)] != template
+    await box.stop()
+
+
+async def test_the_first_template_killed_takes_the_others_but_no_box(shop: Shop) -> None:
+    box = await shop.spawn(Workshop)
+    template = parents()[shop.keeper_pid(box.pid)]
+    first = parents()[template]
+    os.kill(first, signal.SIGKILL)
+    await ended(first, template)
+    assert await box.call(ask("next")) == 1
+    again = await shop.spawn(Workshop)
+    assert await again.call(ask("next")) == 1
+
+
+async def test_a_paused_template_costs_one_spawn(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    box = await shop.spawn(Workshop)
+    monkeypatch.setattr("box_agent.drivers.process.driver._FORK_S", 0.5)
+    os.kill(parents()[shop.keeper_pid(box.pid)], signal.SIGSTOP)
+    with pytest.raises(DeadlineExceeded):
+        await shop.spawn(Workshop)
+    again = await shop.spawn(Workshop)
+    assert await again.call(ask("next")) == 1
+    assert await box.call(ask("next")) == 1
+
+
+@pytest.mark.parametrize("skill", ["family", "spin", "breed"])
+async def test_a_keeper_killed_takes_its_box_along(shop: Shop, flag: Path, skill: str) -> None:
+    await shop.template(Workshop)
+    before = set(descendants(os.getpid()))
+    box = await shop.spawn(Workshop)
+    call = await busy(box, skill, flag)
+    os.kill(shop.keeper_pid(box.pid), signal.SIGKILL)
+    exit = await box.wait()
+    assert exit.reason == "its keeper was killed"
+    assert set(descendants(os.getpid())) == before
+    with pytest.raises(BoxDied, match="keeper"):
+        await call
+
+
+async def test_keeper_and_template_killed_together(shop: Shop, flag: Path) -> None:
+    box = await shop.spawn(Workshop)
+    call = await busy(box, "hold", flag)
+    keeper = shop.keeper_pid(box.pid)
+    for pid in (parents()[keeper], keeper):
+        os.kill(pid, signal.SIGKILL)
+    await box.wait()
+    assert not alive(box.pid)
+    with pytest.raises(BoxDied):
+        await call
+
+
+async def test_a_paused_keeper_is_no_shelter(shop: Shop, flag: Path) -> None:
+    box = await shop.spawn(Workshop)
+    call = await busy(box, "family", flag)
+    keeper = shop.keeper_pid(box.pid)
+    below = descendants(keeper)
+    os.kill(keeper, signal.SIGSTOP)
+    await box.stop(0.1)
+    assert not any(map(alive, [keeper, *below]))
+    await asyncio.wait({call})
+
+
+async def test_a_box_that_writes_to_its_socket_harms_only_itself(shop: Shop) -> None:
+    def scribble() -> None:
+        for fd in range(3, 64):
+            try:
+                target = str(Path(f"/proc/self/fd/{fd}").readlink())
+            except OSError:
+                continue
+            if target.startswith("socket:"):
+                os.write(fd, b"\xff" * 100_000)
+
+    other = await shop.spawn(Workshop)
+    box = await shop.spawn(Workshop().skill(scribble))
+    with pytest.raises(BoxDied):
+        await box.call(ask("scribble"))
+    assert await other.call(ask("next")) == 1
+
+
+async def test_too_many_processes_end_the_box(shop: Shop, flag: Path) -> None:
+    box = await shop.spawn(Workshop().limit(pids=40))
+    other = await shop.spawn(Workshop)
+    call = await busy(box, "breed", flag)
+    with pytest.raises(LimitExceeded) as exceeded:
+        await call
+    assert exceeded.value.details["limit"] == "pids"
+    assert await other.call(ask("next")) == 1
+    assert (await box.wait()).error is not None
+
+
+async def test_too_much_memory_ends_the_call_or_the_box(shop: Shop) -> None:
+    def hoard(processes: int) -> int:
+        code = "import time; x = bytearray(80_000_000); time.sleep(60)"
+        children = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(processes)]
+        return len(bytearray(500_000_000)) if not processes else children[0].wait()
+
+    box = await shop.spawn(Workshop().skill(hoard).limit(memory_bytes=200_000_000))
+    with pytest.raises(LimitExceeded) as alone:
+        await box.call(ask("hoard", 0))
+    assert alone.value.details["limit"] == "memory_bytes"
+    assert await box.call(ask("add", 1, 1)) == 2
+    with pytest.raises(LimitExceeded) as together:
+        await box.call(ask("hoard", 4))
+    assert together.value.details["limit"] == "memory_bytes"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_the_node_killed_takes_everything_along(shop: Shop, tmp_path: Path, number: int) -> None:
+    folder = tmp_path / "held"
+    folder.mkdir()
+    holder, _ = await hold(folder)
+    below = descendants(holder.pid)
+    assert len(below) >= 2 + 2 * len(BOXES) + 3
+    holder.send_signal(number)
+    await holder.wait()
+    await ended(*below)
+    assert marked(frozenset(BOXES)) == {}
+    left = sorted(path.name for path in (folder / "driver" / "boxes").iterdir())
+    assert left == sorted(BOXES)
+    async with ProcessDriver(folder / "driver", VARIABLES) as driver:
+        assert list(await driver.sweep()) == sorted(BOXES)
+        assert list((folder / "driver" / "boxes").iterdir()) == []
+        assert list(await driver.sweep()) == []
+
+
+async def test_what_outlives_the_node_is_swept(shop: Shop, tmp_path: Path) -> None:
+    """Keepers killed while the templates cannot see it: what is left has no parent that knows it."""
+    folder = tmp_path / "held"
+    folder.mkdir()
+    holder, workers = await hold(folder)
+    below = descendants(holder.pid)
+    keepers = [parents()[worker] for worker in workers]
+    template = parents()[keepers[0]]
+    for pid in (template, parents()[template]):
+        os.kill(pid, signal.SIGSTOP)
+    for pid in (*keepers, holder.pid):
+        os.kill(pid, signal.SIGKILL)
+    await holder.wait()
+    await ended(*keepers, *workers)
+    assert any(map(alive, below))  # else this test would prove nothing
+    async with ProcessDriver(folder / "driver", VARIABLES) as driver:
+        await driver.sweep()
+    await ended(*below)
+
+
+async def test_what_paused_keepers_kept_is_swept(shop: Shop, tmp_path: Path) -> None:
+    """They cannot see that their node has ended, so their boxes' children outlive it, until it comes back."""
+    folder = tmp_path / "held"
+    folder.mkdir()
+    holder, workers = await hold(folder)
+    below = descendants(holder.pid)
+    for worker in workers:
+        os.kill(parents()[worker], signal.SIGSTOP)
+    holder.kill()
+    await holder.wait()
+    await ended(*workers)
+    assert any(map(alive, below))
+    async with ProcessDriver(folder / "driver", VARIABLES) as driver:
+        assert list(await driver.sweep()) == sorted(BOXES)
+    await ended(*below)
+
+
+async def hold(folder: Path) -> tuple[asyncio.subprocess.Process, list[int]]:
+    """A program with busy boxes, and the pids of their workers."""
+    holder = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.faults.box.holder", str(folder), stdout=asyncio.subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    async with asyncio.timeout(30):
+        workers = list(map(int, (await holder.stdout.readline()).split()))
+    assert len(workers) == len(BOXES)
+    return holder, workers
