@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -13,39 +11,11 @@ from typing import Any
 import nats
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from benchmarks.harness import Benchmark, Row, interleave, row
-from benchmarks.servers import nats_server
-from box_agent import aio
+from benchmarks.harness import Benchmark, Row, interleave
+from benchmarks.load import PAYLOAD, TENANT, Counter, agent_at, body_of, in_parallel, in_server, plain_row, rate_row
 from box_agent.bus.received import Event, Signal
 from schemas import envelope as envelopes
 from schemas import subjects
-
-RAW = "nats-py"
-PAYLOAD = "x" * 64
-_TENANT = "bench"
-
-
-def _in_server(measure: Callable[[str], Awaitable[Sequence[Row]]]) -> Callable[[], Sequence[Row]]:
-    """A benchmark function with a server and an event loop of its own."""
-
-    def run() -> Sequence[Row]:
-        async def main(url: str) -> Sequence[Row]:
-            return await measure(url)
-
-        with nats_server() as url:
-            return asyncio.run(main(url))
-
-    return run
-
-
-def _body(type: str) -> bytes:
-    """The bytes our side puts on the wire, for the raw side to send."""
-    return envelopes.encode(envelopes.make(type, subjects.source(_TENANT, "sender"), {"text": PAYLOAD}))
-
-
-def _agent(name: str, url: str) -> aio.Connecting:
-    return aio.connect(name, url=url, tenant=_TENANT)
-
 
 # --- signals ---------------------------------------------------------------------------------------------------------
 
@@ -53,9 +23,9 @@ def _agent(name: str, url: str) -> aio.Connecting:
 async def message_e2e(url: str, count: int = 20_000, runs: int = 9) -> Sequence[Row]:
     """One publisher, one subscriber, each with its connection: first publish to last handler."""
     raw_in, raw_out = await nats.connect(url), await nats.connect(url)
-    body, subject = _body(envelopes.SIGNAL), subjects.signal(_TENANT, "sender", "raw")
-    async with _agent("sender", url) as sender, _agent("receiver", url) as receiver:
-        seen = _Counter(count)
+    body, subject = body_of(envelopes.SIGNAL), subjects.signal(TENANT, "sender", "raw")
+    async with agent_at("sender", url) as sender, agent_at("receiver", url) as receiver:
+        seen = Counter(count)
 
         async def on_raw(message: Any) -> None:
             seen.add()
@@ -86,7 +56,7 @@ async def message_e2e(url: str, count: int = 20_000, runs: int = 9) -> Sequence[
         measured = await interleave({"ours": ours, "raw": raw}, runs=runs)
     await raw_in.close()
     await raw_out.close()
-    rows = [_rate("message_e2e", measured, 0.50)]
+    rows = [rate_row("message_e2e", measured, 0.50)]
     return rows + await _faststream_e2e(url, measured["raw"], count=4_000)
 
 
@@ -95,7 +65,7 @@ async def _faststream_e2e(url: str, raw: Sequence[float], count: int) -> list[Ro
         from faststream.nats import NatsBroker
     except ImportError:
         return []
-    seen = _Counter(count)
+    seen = Counter(count)
     broker = NatsBroker(url, logger=None)
 
     @broker.subscriber("bench.faststream")
@@ -114,7 +84,9 @@ async def _faststream_e2e(url: str, raw: Sequence[float], count: int) -> list[Ro
             rates.append(count / (time.perf_counter() - began))
     ours = [statistics.median(rates)] * len(raw)
     return [
-        _row("message_e2e_faststream", ours, raw, unit="msg/s", better="higher", demand=None, note="for comparison")
+        plain_row(
+            "message_e2e_faststream", ours, raw, unit="msg/s", better="higher", demand=None, note="for comparison"
+        )
     ]
 
 
@@ -125,9 +97,9 @@ async def durable_publish(url: str, name: str, at_once: int, count: int, runs: i
     """Confirmed publishes, ``at_once`` under way."""
     raw_nc = await nats.connect(url)
     js = raw_nc.jetstream(timeout=30)
-    body = _body(envelopes.EVENT)
-    subject = subjects.event(_TENANT, "sender", "raw")
-    async with _agent("sender", url) as sender:
+    body = body_of(envelopes.EVENT)
+    subject = subjects.event(TENANT, "sender", "raw")
+    async with agent_at("sender", url) as sender:
         await sender.publish_event("ours")  # makes the stream
         serial = iter(range(10**9))
 
@@ -140,27 +112,12 @@ async def durable_publish(url: str, name: str, at_once: int, count: int, runs: i
 
         async def timed(one: Callable[[], Awaitable[None]]) -> float:
             began = time.perf_counter()
-            await _at_once(one, at_once, count)
+            await in_parallel(one, at_once, count)
             return count / (time.perf_counter() - began)
 
         measured = await interleave({"ours": lambda: timed(ours_one), "raw": lambda: timed(raw_one)}, runs=runs)
     await raw_nc.close()
-    return [_rate(name, measured, demand)]
-
-
-async def _at_once(one: Callable[[], Awaitable[None]], width: int, count: int) -> None:
-    if width == 1:
-        for _ in range(count):
-            await one()
-        return
-
-    async def worker(share: int) -> None:
-        for _ in range(share):
-            await one()
-
-    async with asyncio.TaskGroup() as group:
-        for index in range(width):
-            group.create_task(worker(count // width + (index < count % width)))
+    return [rate_row(name, measured, demand)]
 
 
 # --- durable consume -------------------------------------------------------------------------------------------------
@@ -170,12 +127,12 @@ async def durable_consume(url: str, count: int = 5_000, runs: int = 7) -> Sequen
     """Stored events handed to one handler and acknowledged, against ``fetch(256)`` and ``ack``."""
     raw_nc = await nats.connect(url)
     js = raw_nc.jetstream(timeout=30)
-    async with _agent("sender", url) as sender:
+    async with agent_at("sender", url) as sender:
         first = await sender.publish_event("stored", {"text": PAYLOAD})
         async with asyncio.TaskGroup() as group:
             for _ in range(count - 1):
                 group.create_task(sender.publish_event("stored", {"text": PAYLOAD}))
-        stream = subjects.stream_name(_TENANT, "event")
+        stream = subjects.stream_name(TENANT, "event")
         serial = iter(range(10**9))
 
         async def raw() -> float:
@@ -183,7 +140,7 @@ async def durable_consume(url: str, count: int = 5_000, runs: int = 7) -> Sequen
                 deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=first, ack_policy=AckPolicy.EXPLICIT
             )
             name = f"raw{next(serial)}"
-            subject = subjects.event_filter(_TENANT, "stored")
+            subject = subjects.event_filter(TENANT, "stored")
             pull = await js.pull_subscribe(subject, durable=name, stream=stream, config=config)
             left = count
             began = time.perf_counter()
@@ -196,12 +153,12 @@ async def durable_consume(url: str, count: int = 5_000, runs: int = 7) -> Sequen
             return count / took
 
         async def ours() -> float:
-            seen = _Counter(count)
+            seen = Counter(count)
 
             async def on_event(event: Event) -> None:
                 seen.add()
 
-            async with _agent(f"reader{next(serial)}", url) as reader:
+            async with agent_at(f"reader{next(serial)}", url) as reader:
                 began = time.perf_counter()
                 subscription = await reader.on_event("stored", on_event, from_sequence=first)
                 await seen.done()
@@ -211,7 +168,7 @@ async def durable_consume(url: str, count: int = 5_000, runs: int = 7) -> Sequen
 
         measured = await interleave({"ours": ours, "raw": raw}, runs=runs)
     await raw_nc.close()
-    return [_rate("durable_consume", measured, 0.75)]
+    return [rate_row("durable_consume", measured, 0.75)]
 
 
 # --- calls -----------------------------------------------------------------------------------------------------------
@@ -220,15 +177,15 @@ async def durable_consume(url: str, count: int = 5_000, runs: int = 7) -> Sequen
 async def skill_call(url: str, name: str, at_once: int, count: int, runs: int, demand: float) -> Sequence[Row]:
     """Calls of a no-op skill: the median time of one, or calls per second with ``at_once`` under way."""
     raw_in, raw_out = await nats.connect(url), await nats.connect(url)
-    request, answer = _request(), _body(envelopes.RESULT)
-    subject = subjects.call(_TENANT, "raw", "sender", "echo")
+    request, answer = _request(), body_of(envelopes.RESULT)
+    subject = subjects.call(TENANT, "raw", "sender", "echo")
 
     async def respond(message: Any) -> None:
         await message.respond(answer)
 
     await raw_in.subscribe(subject, queue="raw", cb=respond)
     await raw_in.flush()
-    async with _agent("sender", url) as sender, _agent("server", url) as server:
+    async with agent_at("sender", url) as sender, agent_at("server", url) as server:
 
         @server.skill
         async def echo(text: str) -> dict[str, str]:
@@ -243,7 +200,7 @@ async def skill_call(url: str, name: str, at_once: int, count: int, runs: int, d
         async def timed(one: Callable[[], Awaitable[None]]) -> float:
             if at_once > 1:
                 began = time.perf_counter()
-                await _at_once(one, at_once, count)
+                await in_parallel(one, at_once, count)
                 return count / (time.perf_counter() - began)
             times = []
             for _ in range(count):
@@ -256,217 +213,24 @@ async def skill_call(url: str, name: str, at_once: int, count: int, runs: int, d
     await raw_in.close()
     await raw_out.close()
     if at_once > 1:
-        return [_rate(name, measured, demand, unit="calls/s")]
-    return [_row(name, measured["ours"], measured["raw"], unit="s", better="lower", demand=demand)]
+        return [rate_row(name, measured, demand, unit="calls/s")]
+    return [plain_row(name, measured["ours"], measured["raw"], unit="s", better="lower", demand=demand)]
 
 
 def _request() -> bytes:
     data = {"args": [PAYLOAD], "kwargs": {}}
-    source = subjects.source(_TENANT, "sender")
+    source = subjects.source(TENANT, "sender")
     return envelopes.encode(envelopes.make(envelopes.CALL, source, data, timeoutms=30_000))
 
 
-# --- fan-out ---------------------------------------------------------------------------------------------------------
-
-
-async def fanout(url: str, width: int = 32, count: int = 200, runs: int = 7) -> Sequence[Row]:
-    """One stored event, ``width`` durable subscribers in one process: deliveries handled and acked per second."""
-    raw_nc = await nats.connect(url)
-    js = raw_nc.jetstream(timeout=30)
-    total = width * count
-    async with _agent("sender", url) as sender, _agent("reader", url) as reader:
-        await sender.publish_event("ours")
-        seen = _Counter(total)
-
-        async def on_event(event: Event) -> None:
-            assert event.data["text"] == PAYLOAD
-            seen.add()
-
-        for _ in range(width):
-            await reader.on_event("ours", on_event)
-        stream = subjects.stream_name(_TENANT, "event")
-        subject = subjects.event_filter(_TENANT, "raw")
-        config = ConsumerConfig(deliver_policy=DeliverPolicy.NEW, ack_policy=AckPolicy.EXPLICIT)
-        pulls = [
-            await js.pull_subscribe(subject, durable=f"raw{index}", stream=stream, config=config)
-            for index in range(width)
-        ]
-
-        async def read(pull: Any) -> None:
-            while True:
-                try:
-                    messages = await pull.fetch(128, timeout=5)
-                except nats.errors.TimeoutError:
-                    continue
-                for message in messages:
-                    assert envelopes.decode(message.data).data["text"] == PAYLOAD
-                    await message.ack()
-                    seen.add()
-
-        readers = [asyncio.create_task(read(pull)) for pull in pulls]
-
-        async def timed(publish: Callable[[], Awaitable[Any]]) -> float:
-            seen.reset()
-            began = time.perf_counter()
-            await _at_once(publish, 64, count)
-            await seen.done()
-            return total / (time.perf_counter() - began)
-
-        body = _body(envelopes.EVENT)
-        raw_subject = subjects.event(_TENANT, "sender", "raw")
-
-        async def ours() -> float:
-            return await timed(lambda: sender.publish_event("ours", {"text": PAYLOAD}))
-
-        async def raw() -> float:
-            return await timed(lambda: js.publish(raw_subject, body))
-
-        measured = await interleave({"ours": ours, "raw": raw}, runs=runs)
-        for task in readers:
-            task.cancel()
-        await asyncio.wait(readers)
-    await raw_nc.close()
-    return [_rate("fanout_32", measured, 0.85, unit="deliveries/s")]
-
-
-async def fanout_signals(url: str, width: int = 32, count: int = 2_000, runs: int = 7) -> Sequence[Row]:
-    """One signal, ``width`` handlers in one process."""
-    raw_in, raw_out = await nats.connect(url), await nats.connect(url)
-    body, subject = _body(envelopes.SIGNAL), subjects.signal(_TENANT, "sender", "raw")
-    async with _agent("sender", url) as sender, _agent("reader", url) as reader:
-        seen = _Counter(width * count)
-
-        async def on_raw(message: Any) -> None:
-            assert envelopes.decode(message.data).data["text"] == PAYLOAD
-            seen.add()
-
-        async def on_signal(signal: Signal) -> None:
-            assert signal.data["text"] == PAYLOAD
-            seen.add()
-
-        for _ in range(width):
-            await raw_in.subscribe(subject, cb=on_raw)
-            await reader.on_signal("ours", on_signal)
-        await raw_in.flush()
-
-        async def raw() -> float:
-            seen.reset()
-            began = time.perf_counter()
-            for _ in range(count):
-                await raw_out.publish(subject, body)
-            await seen.done()
-            return width * count / (time.perf_counter() - began)
-
-        async def ours() -> float:
-            seen.reset()
-            began = time.perf_counter()
-            for _ in range(count):
-                sender.publish_signal("ours", {"text": PAYLOAD})
-            await seen.done()
-            return width * count / (time.perf_counter() - began)
-
-        measured = await interleave({"ours": ours, "raw": raw}, runs=runs)
-    await raw_in.close()
-    await raw_out.close()
-    return [_rate("fanout_32_signals", measured, 0.85, unit="deliveries/s")]
-
-
-# --- imports ---------------------------------------------------------------------------------------------------------
-
-
-def import_box_agent(runs: int = 15) -> Sequence[Row]:
-    """A fresh interpreter that imports it, against one that imports what it is built on."""
-
-    def timed(code: str) -> float:
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], check=True)
-        return time.perf_counter() - began
-
-    async def measure() -> dict[str, list[float]]:
-        async def ours() -> float:
-            return timed("import box_agent")
-
-        async def connecting() -> float:
-            return timed("import box_agent; box_agent.connect, box_agent.aio")
-
-        async def raw() -> float:
-            return timed("import nats, pydantic")
-
-        return await interleave({"ours": ours, "connecting": connecting, "raw": raw}, runs=runs)
-
-    measured = asyncio.run(measure())
-    name = "import nats, pydantic"
-    return [
-        _row("import_box_agent", measured["ours"], measured["raw"], unit="s", better="lower", demand=0.77, base=name),
-        _row(
-            "import_box_agent_connect",
-            measured["connecting"],
-            measured["raw"],
-            unit="s",
-            better="lower",
-            demand=None,
-            base=name,
-            note="with everything that connect loads",
-        ),
-    ]
-
-
-# --- shared ----------------------------------------------------------------------------------------------------------
-
-
-class _Counter:
-    """Counts to ``target`` and wakes who waits for it."""
-
-    def __init__(self, target: int) -> None:
-        self._target = target
-        self._left = target
-        self._done = asyncio.Event()
-
-    def reset(self) -> None:
-        self._left = self._target
-        self._done.clear()
-
-    def add(self) -> None:
-        self._left -= 1
-        if self._left == 0:
-            self._done.set()
-
-    async def done(self) -> None:
-        async with asyncio.timeout(120):
-            await self._done.wait()
-
-
-def _row(
-    name: str,
-    ours: Sequence[float],
-    raw: Sequence[float],
-    *,
-    unit: str,
-    better: Any,
-    demand: float | None,
-    base: str = RAW,
-    note: str = "",
-) -> Row:
-    return row(name, ours, raw, baseline_name=base, unit=unit, better=better, demand=demand, note=note)
-
-
-def _rate(name: str, measured: dict[str, list[float]], demand: float, unit: str = "msg/s") -> Row:
-    return _row(name, measured["ours"], measured["raw"], unit=unit, better="higher", demand=demand)
-
-
 BENCHMARKS = [
-    Benchmark("message_e2e", _in_server(message_e2e)),
+    Benchmark("message_e2e", in_server(message_e2e)),
+    Benchmark("durable_publish_1", in_server(lambda url: durable_publish(url, "durable_publish_1", 1, 1_000, 9, 0.92))),
     Benchmark(
-        "durable_publish_1", _in_server(lambda url: durable_publish(url, "durable_publish_1", 1, 1_000, 9, 0.92))
+        "durable_publish_256", in_server(lambda url: durable_publish(url, "durable_publish_256", 256, 8_000, 9, 0.75))
     ),
-    Benchmark(
-        "durable_publish_256", _in_server(lambda url: durable_publish(url, "durable_publish_256", 256, 8_000, 9, 0.75))
-    ),
-    Benchmark("durable_consume", _in_server(durable_consume)),
-    Benchmark("skill_call_p50", _in_server(lambda url: skill_call(url, "skill_call_p50", 1, 1_000, 9, 0.80))),
-    Benchmark("skill_calls_64", _in_server(lambda url: skill_call(url, "skill_calls_64", 64, 8_000, 9, 0.65))),
-    Benchmark("fanout_32", _in_server(fanout)),
-    Benchmark("fanout_32_signals", _in_server(fanout_signals)),
-    Benchmark("import_box_agent", import_box_agent),
+    Benchmark("durable_consume", in_server(durable_consume)),
+    Benchmark("skill_call_p50", in_server(lambda url: skill_call(url, "skill_call_p50", 1, 1_000, 9, 0.80))),
+    Benchmark("skill_calls_64", in_server(lambda url: skill_call(url, "skill_calls_64", 64, 8_000, 9, 0.65))),
 ]
 """``skill_call_p50`` demands at most 1.25 × the raw time, a ratio of 0.80."""
