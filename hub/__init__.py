@@ -7,6 +7,10 @@
 ``background``   tasks that run while a block runs
 ``private_file`` files that only their owner may read
 ``app``          the composition root: ``async with Hub(settings) as hub``; ``python -m hub.app``
+``tenant``       one tenant in one hub: agent, registry, tasks, services
+``stores``       the context store that the settings ask for
+``serving``      the gateway's HTTP server in the hub's own event loop
+``upkeep``       what a store needs now and then
 ``services/``    what the hub does for others, free of any transport: one file per family
 ``bus_adapter``  serves the services as skills of ``_hub`` on the bus
 ``registry/``    who is there: boxes and nodes as their heartbeats tell

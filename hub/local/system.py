@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 from hub.background import background
 from hub.local import nats
 from hub.local.child import Child, Line
+from hub.local.config import inherited_environment
 from hub.local.connection import Connection, write_connection
 from hub.local.home import Home, Secrets
 from hub.local.logs import LogFile
@@ -58,7 +59,7 @@ class LocalSystem:
         self.ready_after_s = 0.0
         self._gateway_port = gateway_port
         self._given_nats_url = nats_url
-        self._environment = dict(os.environ if environment is None else environment)
+        self._environment = inherited_environment() if environment is None else dict(environment)
         self._ready_timeout_s = ready_timeout_s
         self._connection: Connection | None = None
         self._moved = asyncio.Event()  # something happened to a child
