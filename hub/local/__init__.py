@@ -7,6 +7,7 @@
 ``nats``         the private nats-server: binary, port, configuration
 ``home``         the directory everything lies in, its secrets, and the lock one system holds on it
 ``connection``   connection.json, by which scripts find the system; `status` and `stop`
+``config``       what this process was started with
 ``logs``         log files with a bound
 ``foreground``   `run_up`: a system in a terminal
 ``embedded``     a private system for one script, gone when the script is
