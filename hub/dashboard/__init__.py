@@ -4,7 +4,9 @@
 ``routes``      `mount_dashboard`: the page, its assets and the one WebSocket, on the gateway's app
 ``feed``        `Feed`: observes one tenant and gives every viewer the same numbered frames
 ``observed``    what the feed reads of the hub, as small protocols over its services
-``tap``         listens to the bus outside the message path, with a budget the server enforces
+``tap``         listens to the bus outside the message path, within a budget
+``listener``    one subscription that the server ends when its credit is used
+``budget``      a token bucket
 ``state``       what the page shows of store and registry, read when ``hints`` say so and in sweeps
 ``hints``       what passes on the bus, as ids to read again
 ``rates``       messages per second, now and over the last minutes

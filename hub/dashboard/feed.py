@@ -50,6 +50,7 @@ class Feed:
         self._viewers: set[Viewer] = set()
         self._arrived = asyncio.Event()
         self._bus_down = "connecting"
+        self._ending = False
         self._dead_letters = 0
         self._count_again_at = 0.0
         self._seq = 0
@@ -62,6 +63,7 @@ class Feed:
         return self
 
     async def __aexit__(self, *exc_info: Any) -> None:
+        self._ending = True  # nats-py swallows a cancellation that meets it while it flushes
         for loop in self._loops:
             loop.cancel()
         await self._tasks.__aexit__(None, None, None)
@@ -89,7 +91,7 @@ class Feed:
     # --- the bus --------------------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
-        while True:
+        while not self._ending:
             try:
                 await self._listen_once()
             except (nats.errors.Error, OSError, TimeoutError) as error:
@@ -117,8 +119,8 @@ class Feed:
             disconnected_cb=disconnected,
         )
         try:
-            tap = Tap(client, self.tenant, self.limits, self._seen)
-            while True:
+            tap = Tap(client, self.tenant, self.limits, self)
+            while not self._ending:
                 window = await tap.turn()
                 if client.is_connected:
                     self._bus_down = ""
@@ -141,9 +143,19 @@ class Feed:
         except (nats.errors.Error, TimeoutError) as error:  # JetStream is starting or choosing a leader
             _log.info("dashboard.dead_letters_uncounted", tenant=self.tenant, error=str(error))
 
-    def _seen(self, subject: Subject, data: bytes) -> None:
+    def note(self, subject: Subject, data: bytes) -> None:
+        """The tap saw a message."""
         if self._viewers:
             self._state.hints.note(subject, data)
+
+    def note_answer(self, box: str, skill: str, data: msgspec.Raw) -> None:
+        """The tap saw the answer to a call."""
+        if self._viewers:
+            self._state.hints.note_answer(box, skill, data)
+
+    def refresh(self) -> None:
+        """A viewer changed something through another door: look at everything soon."""
+        self._state.hints.note_everything()
 
     # --- the store ------------------------------------------------------------------------------------------------
 

@@ -9,20 +9,13 @@ import msgspec
 
 from schemas.subjects import HUB, Subject
 
-Noun = Literal["boxes", "tasks", "branches", "new_branches"]
+Noun = Literal["boxes", "tasks", "branches"]
 
 _PRESENCE: Final = frozenset({"presence.beat", "presence.node", "presence.goodbye"})
 _TASKS_MOVED: Final = "tasks.moved"
 """The signal in which a hub tells its replicas which tasks it has just written."""
-_CHANGE_ONE_BRANCH: Final = frozenset({"branch_advance", "branch_write", "branch_commit", "branch_discard"})
-_LISTS: Final[dict[str, Noun]] = {
-    "branch_fork": "new_branches",
-    "workspace_create": "branches",
-    "box_spawn": "boxes",
-    "box_stop": "boxes",
-}
-_READS: Final = 2
-"""A call is seen before it is carried out: one read may come too early, the second does not."""
+_NAME_BRANCHES: Final = frozenset({"branch_fork", "branch_advance", "branch_write", "branch_commit", "branch_discard"})
+_NAME_NOTHING: Final[dict[str, Noun]] = {"workspace_create": "branches", "box_spawn": "boxes", "box_stop": "boxes"}
 
 
 @dataclass(slots=True)
@@ -35,36 +28,39 @@ class Wanted:
 
 
 class Hints:
-    """Collects what was hinted at; every note is cheap and never waits. Bounded by what exists."""
+    """Collects what was hinted at; every note is cheap and never waits. Bounded by what exists.
+
+    A wrong hint costs a read, a missing one waits for the next sweep: hints need not be believed.
+    """
 
     def __init__(self) -> None:
-        self._nouns: dict[Noun, int] = {}
-        self._tasks: set[str] = set()
-        self._branches: dict[str, int] = {}
+        self._wanted = Wanted()
 
     def note(self, subject: Subject, data: bytes) -> None:
+        """Something was published."""
         if subject.kind == "signal":
             if subject.name in _PRESENCE:
-                self._nouns.setdefault("boxes", 1)
+                self._wanted.nouns.add("boxes")
             elif subject.name == _TASKS_MOVED and subject.sender == HUB:
-                self._tasks.update(_moved_tasks(data))
-        elif subject.kind == "call" and subject.box == HUB:
-            if subject.name in _LISTS:
-                self._nouns[_LISTS[subject.name]] = _READS
-            elif subject.name in _CHANGE_ONE_BRANCH and (branch := _branch_argument(data)):
-                self._branches[branch] = _READS
+                self._wanted.tasks.update(_moved_tasks(data))
+
+    def note_answer(self, box: str, skill: str, data: msgspec.Raw) -> None:
+        """A call was answered, so it has been carried out."""
+        if box != HUB:
+            return
+        if skill in _NAME_NOTHING:
+            self._wanted.nouns.add(_NAME_NOTHING[skill])
+        elif skill in _NAME_BRANCHES:
+            self._wanted.branches.update(_branches(data))
+
+    def note_everything(self) -> None:
+        """Somebody who changed something past the bus asks for a look at all of it."""
+        self._wanted.nouns |= {"boxes", "tasks", "branches"}
 
     def take(self) -> Wanted:
-        """What to read now; what a call announced is wanted once more the next time."""
-        wanted = Wanted(set(self._nouns), self._tasks, set(self._branches))
-        self._nouns = {noun: left - 1 for noun, left in self._nouns.items() if left > 1}
-        self._tasks = set()
-        self._branches = {branch: left - 1 for branch, left in self._branches.items() if left > 1}
+        """What to read now; forgotten here."""
+        wanted, self._wanted = self._wanted, Wanted()
         return wanted
-
-    def clear(self) -> None:
-        """Everything has just been read; what calls announced may still be under way."""
-        self._tasks.clear()
 
 
 class _Moves(msgspec.Struct):
@@ -75,20 +71,16 @@ class _MovesEnvelope(msgspec.Struct):
     data: _Moves
 
 
-class _BranchArguments(msgspec.Struct):
+class _Named(msgspec.Struct):
+    """A branch names itself ``id``, what a commit did names its ``branch`` and its ``target``."""
+
+    id: str = ""
     branch: str = ""
-
-
-class _BranchCall(msgspec.Struct):
-    kwargs: _BranchArguments
-
-
-class _BranchEnvelope(msgspec.Struct):
-    data: _BranchCall
+    target: str = ""
 
 
 _moves: Final = msgspec.json.Decoder(_MovesEnvelope)
-_branch: Final = msgspec.json.Decoder(_BranchEnvelope)
+_named: Final = msgspec.json.Decoder(list[_Named] | _Named)
 
 
 def _moved_tasks(data: bytes) -> list[str]:
@@ -99,8 +91,10 @@ def _moved_tasks(data: bytes) -> list[str]:
         return []
 
 
-def _branch_argument(data: bytes) -> str:
+def _branches(data: msgspec.Raw) -> set[str]:
     try:
-        return _branch.decode(data).data.kwargs.branch
+        found = _named.decode(data)
     except msgspec.DecodeError:
-        return ""
+        return set()
+    listed = found if isinstance(found, list) else [found]
+    return {name for one in listed for name in (one.id, one.branch, one.target) if name}

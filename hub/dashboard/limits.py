@@ -28,8 +28,8 @@ class FeedLimits:
     bus_per_s: int = 4_000
     """Messages the bus may hand to the tap, all kinds together. Beyond it the tap samples."""
     bus_bytes_per_s: int = 16 * 1024 * 1024
-    rows_per_s: int = 1_500
-    """Messages that become rows of the page; further ones are counted."""
+    rows_per_s: int = 1_000
+    """Messages of each kind that become rows of the page; further ones are counted."""
     traffic: int = 500
     """Newest rows that a new viewer is given."""
     history: int = 300

@@ -7,10 +7,9 @@ from collections import deque
 from typing import Any, Final
 
 from hub.dashboard.limits import FeedLimits
-from hub.dashboard.tap import Window
-from schemas.subjects import Kind
+from hub.dashboard.tap import Heard, Window
 
-_NAMES: Final[dict[Kind, str]] = {
+_NAMES: Final[dict[Heard, str]] = {
     "inbox": "messages_s",
     "event": "events_s",
     "call": "calls_s",
@@ -48,7 +47,7 @@ class Rates:
         """One column per kind, one value per second, oldest first; the last one is of now."""
         return {name: [row[i] for row in self._history] for i, name in enumerate(_NAMES.values())}
 
-    def _rate(self, kind: Kind) -> float:
+    def _rate(self, kind: Heard) -> float:
         listened = sum(w.listened_s.get(kind, 0) for w in self._windows)
         seen = sum(w.counts.get(kind, 0) for w in self._windows)
         if kind == "signal":  # heartbeats are the platform's own noise; they are told apart

@@ -101,7 +101,7 @@ async def _serve_feed(websocket: WebSocket, feed: Feed) -> None:
                 await websocket.close(POLICY, 'the first frame must be {"type": "hello"}')
                 return
         async with feed.viewer() as viewer:
-            await _converse(websocket, viewer, feed.limits)
+            await _converse(websocket, viewer, feed)
     except Overloaded as error:
         await websocket.close(TRY_LATER, error.message)
     except TimeoutError:  # it does not read, or said nothing: let go of what waits for it
@@ -112,19 +112,22 @@ async def _serve_feed(websocket: WebSocket, feed: Feed) -> None:
         await websocket.close(POLICY, str(error)[:120])
 
 
-async def _converse(websocket: WebSocket, viewer: Viewer, limits: FeedLimits) -> None:
+async def _converse(websocket: WebSocket, viewer: Viewer, feed: Feed) -> None:
     """Sends frames and hears requests, until one side ends; the first failure is raised."""
 
     async def send() -> None:
         while True:
             text = await viewer.next()
-            async with asyncio.timeout(limits.send_timeout_s):
+            async with asyncio.timeout(feed.limits.send_timeout_s):
                 await websocket.send_text(text)
 
     async def hear() -> None:
         while True:
-            if await _receive(websocket, limits) == "resync":
-                viewer.resync()
+            match await _receive(websocket, feed.limits):
+                case "resync":
+                    viewer.resync()
+                case "refresh":
+                    feed.refresh()
 
     try:
         async with asyncio.TaskGroup() as both:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from hub.dashboard.table import Row
+from schemas import envelope
 from schemas.box import LiveBox
 from schemas.branch import Branch, Workspace
 from schemas.errors import ErrorInfo, InvalidSubject
@@ -15,14 +16,11 @@ from schemas.node import NodeInfo
 from schemas.subjects import Kind, Subject, parse
 from schemas.task import Attempt, TaskRecord
 
-TRAFFIC_KINDS: Final[dict[Kind, str]] = {
-    "inbox": "message",
-    "event": "event",
-    "signal": "signal",
-    "call": "call",
-    "report": "report",
-}
+_TRAFFIC_KINDS: Final[dict[Kind, str]] = {"inbox": "message", "event": "event", "signal": "signal", "report": "report"}
+_FINAL: Final = frozenset({envelope.RESULT, envelope.ERROR, envelope.END})
 PRESENCE: Final = "presence."
+_TEXT_CHARS: Final = 500
+"""What a row carries of a text that somebody else wrote."""
 
 
 def box_signature(box: LiveBox) -> Hashable:
@@ -38,6 +36,9 @@ def box_key(box: LiveBox) -> str:
 def box_row(box: LiveBox) -> Row:
     """A live box; of its skills only what a table can show, as schemas are long."""
     row = box.model_dump(mode="json", exclude_defaults=True, exclude={"skills", "heartbeat_at"})
+    for long in ("description", "reason"):
+        if long in row:
+            row[long] = row[long][:_TEXT_CHARS]
     row["skills"] = [{"name": s.name, "streaming": s.streaming, "effect": s.effect} for s in box.skills]
     return {"key": box_key(box), "state": box.state, "kind": box.kind, "isolation": box.isolation, **row}
 
@@ -102,7 +103,7 @@ def _attempt(attempt: Attempt) -> Row:
 
 
 def _error(error: ErrorInfo | None) -> Row | None:
-    return {"code": error.code, "message": error.message[:500]} if error else None
+    return {"code": error.code, "message": error.message[:_TEXT_CHARS]} if error else None
 
 
 def branch_signature(branch: Branch) -> Hashable:
@@ -125,12 +126,20 @@ class _Seen(msgspec.Struct):
     """The attributes of an envelope that a row shows; ``data`` stays bytes, so a long one costs a scan only."""
 
     id: str = ""
+    type: str = ""
+    source: str = ""
+    subject: str = ""
     data: msgspec.Raw = msgspec.Raw()
     data_base64: msgspec.Raw = msgspec.Raw()
     dataref: str = ""
     branch: str = ""
     correlationid: str = ""
     causationid: str = ""
+
+    def optional(self) -> Row:
+        """What few messages have."""
+        given = {"branch": self.branch, "causation": self.causationid, "correlation": self.correlationid}
+        return {name: value for name, value in given.items() if value}
 
 
 class _SeenReport(msgspec.Struct):
@@ -153,7 +162,7 @@ def traffic_row(subject: Subject, data: bytes, at: float, preview_chars: int = 2
     """One message as the Traffic view shows it. A body that is no envelope of ours is shown as what it is."""
     row: Row = {
         "at": round(at, 3),
-        "kind": TRAFFIC_KINDS[subject.kind],
+        "kind": _TRAFFIC_KINDS[subject.kind],
         "sender": subject.sender,
         "to": subject.box,
         "name": subject.name,
@@ -170,12 +179,52 @@ def traffic_row(subject: Subject, data: bytes, at: float, preview_chars: int = 2
     row["preview"] = _preview(seen, preview_chars)
     if subject.kind == "report":
         row["to"], row["name"] = subject.name, _report_kind(seen.data)
-    optional: dict[str, Any] = {
-        "branch": seen.branch,
-        "causation": seen.causationid,
-        "correlation": seen.correlationid,
-    }
-    return row | {name: value for name, value in optional.items() if value}
+    return row | seen.optional()
+
+
+class Answer(msgspec.Struct):
+    """The final answer to a call, as its caller was sent it."""
+
+    caller: str
+    box: str
+    seen: _Seen
+    size_bytes: int
+
+    @property
+    def skill(self) -> str:
+        return self.seen.subject
+
+    @property
+    def data(self) -> msgspec.Raw:
+        return self.seen.data
+
+    def row(self, at: float, preview_chars: int = 200) -> Row:
+        """The call: who asked whom, and what came of it."""
+        row: Row = {
+            "at": round(at, 3),
+            "kind": "call",
+            "sender": self.caller,
+            "to": self.box,
+            "name": self.skill,
+            "id": self.seen.id,
+            "bytes": self.size_bytes,
+            "preview": _preview(self.seen, preview_chars),
+        }
+        if self.seen.type == envelope.ERROR:
+            row["failed"] = True
+        return row | self.seen.optional()
+
+
+def open_answer(tenant: str, caller: str, data: bytes) -> Answer | None:
+    """The answer in ``data``; ``None`` when it is another tenant's, or not the last one to its call."""
+    try:
+        seen = _envelope.decode(data)
+    except msgspec.DecodeError:
+        return None
+    prefix = f"/{tenant}/"
+    if seen.type not in _FINAL or not seen.source.startswith(prefix):
+        return None
+    return Answer(caller, seen.source.removeprefix(prefix), seen, len(data))
 
 
 def _preview(seen: _Seen, chars: int) -> str:

@@ -60,14 +60,12 @@ class State:
             if "branches" in wanted.nouns or len(wanted.branches) > self._limits.single_reads:
                 await self._read_branches()
             else:
-                if "new_branches" in wanted.nouns:
-                    await self._read_new_branches()
                 for branch in wanted.branches:
                     await self._read_branch(branch)
 
     async def read_all(self) -> None:
         """Read everything."""
-        self.hints.clear()
+        self.hints.take()
         async with self._reading():
             await self._read_boxes()
             await self._read_tasks()
@@ -110,10 +108,6 @@ class State:
         with self._workspaces.replacing() as found, self._branches.replacing() as branches:
             found += await workspaces.workspace_list()
             branches += await workspaces.branch_list(limit=self._limits.branches)
-
-    async def _read_new_branches(self) -> None:
-        for branch in await self._services.workspaces.branch_list(limit=self._limits.single_reads):
-            self._branches.put(branch)
 
     async def _read_branch(self, id: str) -> None:
         try:

@@ -42,6 +42,11 @@ export class Connection {
     }
   }
 
+  /** Something was changed past the bus: the hub need not wait for its next look. */
+  refresh(): void {
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify({ type: 'refresh' }))
+  }
+
   private take(frame: Frame): void {
     if (frame.type === 'snapshot') {
       this.retryMs = FIRST_RETRY_MS

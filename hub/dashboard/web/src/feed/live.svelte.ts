@@ -44,11 +44,17 @@ class Live {
   private head: Snapshot | Delta | undefined
   private dirty = new Set<TableName | 'traffic' | 'history'>()
   private scheduled = false
+  private connection = new Connection((frame) => this.take(frame), (status) => (this.status = status))
   private offset = 0 // server time minus ours
 
   start(): void {
-    new Connection((frame) => this.take(frame), (status) => (this.status = status)).open()
+    this.connection.open()
     setInterval(() => (this.now = this.time()), 1000)
+  }
+
+  /** Call after changing something: the feed shows it at once. */
+  refresh(): void {
+    this.connection.refresh()
   }
 
   /** Server time at this moment. */

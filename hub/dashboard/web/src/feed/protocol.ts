@@ -105,6 +105,7 @@ export interface TrafficRow {
   id: string
   bytes: number
   preview: string
+  failed?: boolean // a call that was answered with an error
   branch?: string
   causation?: string
   correlation?: string
