@@ -182,6 +182,7 @@ async def test_500_tasks_while_runners_are_killed_at_random(
                         runners[index].kill()
                         runners[index] = process("runner", url, tenant, tmp_path, "worker")
                         runners[index].launch()
+                        await runners[index].ready()  # else a slow machine kills them before they have begun
             finally:
                 for runner in runners:
                     runner.kill()
