@@ -90,8 +90,8 @@ def operands(site: Site) -> Iterator[Variant]:
         if not isinstance(node, ast.BinOp) or _is_text(node):
             continue
         left, right = (site.module.grouped_source_of(side) for side in (node.left, node.right))
-        yield site.replace(node, left, 1.0)
-        yield site.replace(node, right, 0.7)
+        yield site.replace(node, site.module.source_of(node.left), 1.0)
+        yield site.replace(node, site.module.source_of(node.right), 0.7)
         if not isinstance(node.op, ast.Mult | ast.BitAnd | ast.BitOr | ast.BitXor):
             level = OPERATOR_PRECEDENCE[type(node.op)]
             share = 0.3 if isinstance(node.op, ast.Add) else 1.0  # sums commute, joined sequences do not
@@ -102,7 +102,7 @@ def sign(site: Site) -> Iterator[Variant]:
     """A minus taken away, or put before a returned or assigned number."""
     for node in site.nodes():
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.Invert):
-            yield site.replace(node, site.module.grouped_source_of(node.operand), 1.0)
+            yield site.replace(node, site.module.source_of(node.operand), 1.0)
         elif (
             isinstance(node, ast.Name | ast.Attribute | ast.Call)
             and isinstance(getattr(node, "ctx", ast.Load()), ast.Load)

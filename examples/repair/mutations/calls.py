@@ -104,7 +104,10 @@ def wrap_call(site: Site) -> Iterator[Variant]:
         if isinstance(node, ast.Tuple) and not source.startswith("("):
             source = f"({source})"
         sequence = _is_sequence(site, node)
+        iterated = isinstance(site.module.parent(node), ast.For | ast.comprehension)
         for name, share in WRAPPERS_OF_SEQUENCES if sequence else WRAPPERS_OF_VALUES:
+            if iterated and name in ("len", "sum"):
+                continue  # a number cannot be iterated
             yield site.replace(node, f"{name}({source})", share, level=ATOM)
         if not sequence:
             yield from _bounded(site, node, source)

@@ -14,7 +14,7 @@ def negation(site: Site) -> Iterator[Variant]:
     """`not` added to a condition, or taken away."""
     for node in site.nodes():
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            yield site.replace(node, site.module.grouped_source_of(node.operand), 1.0)
+            yield site.replace(node, site.module.source_of(node.operand), 1.0)
     for condition in _conditions(site):
         for node in _clauses(condition):
             if isinstance(node, ast.UnaryOp | ast.Compare | ast.Constant):
@@ -44,7 +44,10 @@ def fewer_clauses(site: Site) -> Iterator[Variant]:
             texts = [site.module.grouped_source_of(value) for value in node.values]
             for dropped in range(len(texts)):
                 kept = texts[:dropped] + texts[dropped + 1 :]
-                yield site.replace(node, joiner.join(kept), level=level if len(kept) > 1 else None)
+                if len(kept) > 1:
+                    yield site.replace(node, joiner.join(kept), level=level)
+                else:
+                    yield site.replace(node, site.module.source_of(node.values[1 - dropped]))
 
 
 def more_clauses(site: Site) -> Iterator[Variant]:

@@ -64,10 +64,11 @@ def _loop_conditions(site: Site) -> Iterator[tuple[str, float]]:
     function = module.function_of(site.statement)
     loop = module.parent(site.statement)
     if isinstance(loop, ast.For):
+        iterated = {n.id for n in ast.walk(loop.iter) if isinstance(n, ast.Name)}
         for name in (n.id for n in ast.walk(loop.target) if isinstance(n, ast.Name)):
             yield f"not {name}", 0.6
             for other in site.scopes.of(site.statement).visible_at(module, site.statement):
-                if SEQUENCE in other.kinds and other.name != name:
+                if SEQUENCE in other.kinds and other.name != name and other.name not in iterated:
                     yield f"{name} in {other.name}", 0.6
     seen: set[str] = set()
     for node in ast.walk(function or module.tree):

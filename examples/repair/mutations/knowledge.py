@@ -13,9 +13,10 @@ PROPERTY_DECORATORS = frozenset({"property", "cached_property"})
 
 @dataclass(slots=True)
 class ClassFacts:
-    """Names a class gives its instances, in order of definition."""
+    """Names a class gives its instances, in order of definition, and the annotations of those that have one."""
 
     data: list[str] = field(default_factory=list)
+    types: dict[str, str] = field(default_factory=dict)
     methods: list[str] = field(default_factory=list)
     bases: list[str] = field(default_factory=list)
 
@@ -53,6 +54,10 @@ class Knowledge:
     def methods_of(self, class_name: str) -> list[str]:
         return _unique(name for facts in self._lineage(class_name) for name in facts.methods)
 
+    def type_of(self, class_name: str, member: str) -> str:
+        """The annotation of a field or property as it is written; "" where there is none."""
+        return next((facts.types[member] for facts in self._lineage(class_name) if member in facts.types), "")
+
     def classes_with(self, member: str) -> list[str]:
         """Classes that have a member of that name, in order of definition."""
         return [n for n in self.classes if member in self.data_of(n) or member in self.methods_of(n)]
@@ -72,11 +77,14 @@ class Knowledge:
         for item in node.body:
             if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
                 facts.data.append(item.target.id)
+                facts.types[item.target.id] = ast.unparse(item.annotation)
             elif isinstance(item, ast.Assign):
                 facts.data += [t.id for t in item.targets if isinstance(t, ast.Name)]
             elif isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
                 decorators = {d.id if isinstance(d, ast.Name) else "" for d in item.decorator_list}
                 (facts.data if decorators & PROPERTY_DECORATORS else facts.methods).append(item.name)
+                if decorators & PROPERTY_DECORATORS and item.returns is not None:
+                    facts.types[item.name] = ast.unparse(item.returns)
                 facts.data += _attributes_set_on_self(item)
         facts.data = _unique(name for name in facts.data if not name.startswith("__"))
         facts.methods = _unique(name for name in facts.methods if not name.startswith("__"))

@@ -84,15 +84,6 @@ class Module:
             before, after = before - 1, after + 1
         return start, end
 
-    def is_grouped(self, node: ast.expr) -> bool:
-        """Whether the node stands in parentheses of its own or is the only argument of a call."""
-        start, end = self.span(node)
-        before = bisect_left(self._token_starts, start) - 1
-        after = bisect_left(self._token_starts, end)
-        if before < 0 or after >= len(self.tokens):
-            return False
-        return self.tokens[before].string == "(" and self.tokens[after].string == ")"
-
     def source_of(self, node: ast.expr | ast.stmt) -> str:
         start, end = self.span(node)
         return self.text[start:end]

@@ -11,6 +11,12 @@ from .variant import Site, Variant
 
 ATTRIBUTE_ALTERNATIVES = 8
 
+SAME_TYPE, OTHER_TYPE = 2.0, 0.4
+"""How much likelier a member is meant whose annotation is the same, and one whose annotation is another."""
+
+UNREAD = 3.0
+"""How much likelier a variable is meant that is bound and then never read."""
+
 
 def variable(site: Site) -> Iterator[Variant]:
     """A variable read becomes another variable of compatible use; look-alike names and parameters first."""
@@ -24,11 +30,13 @@ def variable(site: Site) -> Iterator[Variant]:
             continue
         local = {n.id for n in _comprehension_names(site, node)} - {node.id}
         others = [use for use in scope.visible_at(site.module, node) if use.name != node.id]
-        others += [Use(name, 0) for name in sorted(local) if name not in scope.uses]
+        others += [Use(name, 0, is_read=True) for name in sorted(local) if name not in scope.uses]
         for other in others:
             fit = compatible(wanted, other, demanded)
             if fit > 0.0:
                 share = fit * (0.5 + similarity(node.id, other.name)) * (0.3 if other.is_global else 1.0)
+                if not (other.is_read or other.is_global):
+                    share *= UNREAD
                 yield site.replace(node, other.name, share)
 
 
@@ -57,9 +65,9 @@ def attribute(site: Site) -> Iterator[Variant]:
             continue
         parent = site.module.parent(node)
         called = isinstance(parent, ast.Call) and parent.func is node
-        for name in _members_like(site, node, called=called)[:ATTRIBUTE_ALTERNATIVES]:
-            start, end = _attribute_name_span(site, node)
-            yield Variant(Edit(start, end, name), 0.5 + similarity(node.attr, name))
+        place = _attribute_name_span(site, node)
+        for name, share in _members_like(site, node, called=called):
+            yield Variant(Edit(*place, name), share)
 
 
 def receiver(site: Site) -> Iterator[Variant]:
@@ -69,7 +77,8 @@ def receiver(site: Site) -> Iterator[Variant]:
             parent = site.module.parent(node)
             if isinstance(parent, ast.Call) and parent.func is node:
                 continue
-            yield site.replace(node, site.module.source_of(node.value), 0.6)
+            is_self = isinstance(node.value, ast.Name) and node.value.id == "self"
+            yield site.replace(node, site.module.source_of(node.value), 0.1 if is_self else 0.6)
             if node.attr in site.scopes.of(node).uses:
                 yield site.replace(node, node.attr, 1.0)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
@@ -93,19 +102,24 @@ def _comprehension_names(site: Site, node: ast.AST) -> Iterator[ast.Name]:
                 yield from (n for n in ast.walk(generator.target) if isinstance(n, ast.Name))
 
 
-def _members_like(site: Site, node: ast.Attribute, *, called: bool) -> list[str]:
-    members: list[str] = []
-    for class_name in _possible_classes(site, node):
-        known = site.knowledge.methods_of(class_name) if called else site.knowledge.data_of(class_name)
-        members += known
+def _members_like(site: Site, node: ast.Attribute, *, called: bool) -> list[tuple[str, float]]:
+    """Other members the receiver may have; those of the same annotated type first, then look-alikes."""
+    classes = _possible_classes(site, node)
+    members: dict[str, float] = {}
+    for class_name in classes:
+        own = site.knowledge.type_of(class_name, node.attr)
+        for name in site.knowledge.methods_of(class_name) if called else site.knowledge.data_of(class_name):
+            other = site.knowledge.type_of(class_name, name)
+            fit = 1.0 if not own or not other else SAME_TYPE if own == other else OTHER_TYPE
+            members.setdefault(name, fit * (0.5 + similarity(node.attr, name)))
     text = site.module.source_of(node.value)
-    for other in ast.walk(site.module.class_of(node) or site.module.tree):
-        if isinstance(other, ast.Attribute) and site.module.source_of(other.value) == text:
-            parent = site.module.parent(other)
-            if called == (isinstance(parent, ast.Call) and parent.func is other):
-                members.append(other.attr)
-    unique = [name for name in dict.fromkeys(members) if name != node.attr]
-    return sorted(unique, key=lambda name: -similarity(node.attr, name))
+    for seen in ast.walk(site.module.class_of(node) or site.module.tree):
+        if isinstance(seen, ast.Attribute) and site.module.source_of(seen.value) == text:
+            parent = site.module.parent(seen)
+            if called == (isinstance(parent, ast.Call) and parent.func is seen):
+                members.setdefault(seen.attr, 0.5 + similarity(node.attr, seen.attr))
+    members.pop(node.attr, None)
+    return sorted(members.items(), key=lambda member: -member[1])[:ATTRIBUTE_ALTERNATIVES]
 
 
 def _possible_classes(site: Site, node: ast.Attribute) -> list[str]:

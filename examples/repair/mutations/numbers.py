@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from .module import Module
-from .scope import NUMBER, SEQUENCE
+from .scope import NUMBER, NUMBER_TYPES, OBJECT
 from .variant import SUM, Site, Variant
 
 
@@ -17,7 +17,7 @@ def off_by_one(site: Site) -> Iterator[Variant]:
             yield from _constant(site, node, node.value)
         elif (rest := _without_one(node)) is not None:
             assert isinstance(node, ast.BinOp)
-            yield site.replace(node, site.module.grouped_source_of(rest), 1.0)
+            yield site.replace(node, site.module.source_of(rest), 1.0)
         elif isinstance(node, ast.expr) and _counts(site, node):
             source = site.module.source_of(node)
             if isinstance(node, ast.IfExp | ast.BoolOp):
@@ -80,11 +80,13 @@ def _without_one(node: ast.AST) -> ast.expr | None:
 
 
 def _constant(site: Site, node: ast.Constant, value: int) -> Iterator[Variant]:
-    negated = isinstance(site.module.parent(node), ast.UnaryOp)
+    parent = site.module.parent(node)
+    negated = isinstance(parent, ast.UnaryOp)
     # A large number is a fact about the world (86_400, 360), rarely a miscounted one.
     share = 1.0 if value <= 3 else 0.4
     yield site.replace(node, str(value + 1), share)
-    if value > 0 or not negated:
+    is_the_one = value == 1 and isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Add | ast.Sub)
+    if (value > 0 or not negated) and not is_the_one:  # `x + 0` is `x`, which is tried as such
         yield site.replace(node, str(value - 1), share)
 
 
@@ -95,7 +97,7 @@ def _counts(site: Site, node: ast.expr) -> bool:
     if not isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
         return False
     kinds = _kinds(site, node)
-    if SEQUENCE in kinds and NUMBER not in kinds:
+    if kinds and NUMBER not in kinds:
         return False
     numeric = NUMBER in kinds
     match site.module.parent(node):
@@ -122,6 +124,9 @@ def _kinds(site: Site, node: ast.expr) -> set[str]:
         case ast.Name(id=name):
             use = site.scopes.of(node).uses.get(name)
             return use.kinds if use is not None else set()
+        case ast.Attribute(attr=attr):
+            types = {site.knowledge.type_of(name, attr) for name in site.knowledge.classes_with(attr)} - {""}
+            return {NUMBER if kind in NUMBER_TYPES else OBJECT for kind in types}
         case ast.Call(func=ast.Name(id="len" | "int" | "min" | "max" | "abs" | "round")):
             return {NUMBER}
         case ast.BinOp(op=ast.Add()):

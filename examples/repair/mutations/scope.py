@@ -26,13 +26,14 @@ NUMBER_TYPES = ("int", "float", "Decimal", "Fraction")
 
 @dataclass(slots=True)
 class Use:
-    """One name of a function: the kinds it is used as, the first line that binds it (0: a parameter or global)."""
+    """One name of a function: what it is used as, the first line that binds it (0: a parameter or global)."""
 
     name: str
     bound_at: int
     kinds: set[str] = field(default_factory=set)
     annotation: str = ""
     is_global: bool = False
+    is_read: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,10 @@ def compatible(wanted: Use, other: Use, demanded: str) -> float:
     """How well `other` can stand where `wanted` stands and is used as `demanded` ("" unknown): 0 is not at all."""
     if demanded == CALL or CALL in other.kinds:
         return 1.0 if demanded == CALL and CALL in other.kinds else 0.0
-    if wanted.annotation and wanted.annotation == other.annotation:
-        return 1.0
+    if wanted.annotation and other.annotation:
+        if wanted.annotation == other.annotation:
+            return 1.0
+        return 0.5 if wanted.kinds & other.kinds else 0.1
     known, offered = wanted.kinds | ({demanded} - {""}), other.kinds
     if not known or not offered:
         return 0.5
@@ -129,6 +132,7 @@ class Scopes:
         for node in ast.walk(function or self._module.tree):
             if isinstance(node, ast.Name) and node.id in uses:
                 uses[node.id].kinds |= {demanded_kind(self._module, node)} - {""}
+                uses[node.id].is_read |= isinstance(node.ctx, ast.Load)
         for node in ast.walk(function or self._module.tree):
             match node:  # what is ordered against a number is one
                 case ast.Compare(

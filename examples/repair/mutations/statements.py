@@ -111,8 +111,11 @@ def move_statement(site: Site) -> Iterator[Variant]:
     place = block.index(statement)
     yield from _outwards(module, statement, block, place)
     yield from _inwards(module, statement, block, place)
-    if place + 1 < len(block) and module.owns_its_lines(block[place + 1]):
-        yield from _exchange(module, statement, block[place + 1])
+    if place + 1 < len(block):
+        following = block[place + 1]
+        leaves = isinstance(following, ast.Return | ast.Raise | ast.Break | ast.Continue)
+        if module.owns_its_lines(following) and not leaves:  # behind one of those nothing is run
+            yield from _exchange(module, statement, following)
 
 
 def jump(site: Site) -> Iterator[Variant]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from .knowledge import Knowledge
 from .module import Edit, Module
@@ -39,7 +40,7 @@ class Variant:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Site:
     """The place an operator is asked about: one statement of one file, and what is known of the project."""
 
@@ -48,19 +49,31 @@ class Site:
     scopes: Scopes
     knowledge: Knowledge
 
+    @cached_property
+    def _nodes(self) -> list[ast.AST]:
+        return list(self.module.own_nodes(self.statement))
+
     def nodes(self) -> Iterator[ast.AST]:
-        return self.module.own_nodes(self.statement)
+        """The statement and its expressions in source order; see `Module.own_nodes`. Walked once for all operators."""
+        return iter(self._nodes)
 
     def replace(self, node: ast.expr, text: str, share: float = 1.0, *, level: int | None = None) -> Variant:
         """Put `text` in the place of `node`, parenthesised only where it would otherwise be read differently.
 
-        `level` is the precedence of `text`; without it `text` is parsed to find out.
+        Parentheses that `node` needed and `text` does not need go with it. `level` is the precedence of `text`;
+        without it `text` is parsed to find out.
         """
         if level is None:
-            level = precedence(ast.parse(text, mode="eval").body)
-        if level < required(self.module, node) and not self.module.is_grouped(node):
-            text = f"({text})"
-        return Variant(Edit(*self.module.span(node), text), share)
+            level = precedence(ast.parse(f"({text})", mode="eval").body)
+        least = required(self.module, node)
+        bare = level >= least and _fits_on_its_lines(text)
+        span, grouped = self.module.span(node), self.module.grouped_span(node)
+        if span == grouped:
+            return Variant(Edit(*span, text if bare else f"({text})"), share)
+        keyword_before = self.module.text[grouped[0] - 1 : grouped[0]].isalnum()
+        if bare and precedence(node) < least and not keyword_before:
+            return Variant(Edit(*grouped, text), share)
+        return Variant(Edit(*span, text), share)
 
 
 Operator = Callable[[Site], Iterator[Variant]]
@@ -90,6 +103,17 @@ def precedence(node: ast.expr) -> int:
             return OPERATOR_PRECEDENCE[type(node.op)]
         case _:
             return ATOM
+
+
+def _fits_on_its_lines(text: str) -> bool:
+    """Whether every line break of an expression stands in brackets of its own."""
+    if "\n" not in text:
+        return True
+    try:
+        ast.parse(text, mode="eval")
+    except SyntaxError:
+        return False
+    return True
 
 
 def required(module: Module, node: ast.expr) -> int:
