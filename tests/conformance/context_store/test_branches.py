@@ -50,7 +50,7 @@ async def content(scope, branch: str, path: str) -> bytes:
     return await scope.trees.read_file((await scope.branches.get(branch)).head, path)
 
 
-# --- workspaces -------------------------------------------------------------------------------------------------------
+# --- workspaces -----------------------------------------------------------------------------------------------------
 
 
 async def test_a_workspace_has_a_root_branch(scope, workspace):
@@ -78,7 +78,7 @@ async def test_what_no_workspace_can_be(scope):
         await scope.workspaces.create("x", id="mine")
 
 
-# --- fork, advance, diff ------------------------------------------------------------------------------------------------
+# --- fork, advance, diff --------------------------------------------------------------------------------------------
 
 
 async def test_fork_many_with_one_edit(scope, branches, workspace):
@@ -179,7 +179,7 @@ async def test_a_branch_record_is_small(scope, branches, workspace):
     assert len(branch.model_dump_json()) < 1024
 
 
-# --- commit ------------------------------------------------------------------------------------------------------------
+# --- commit ---------------------------------------------------------------------------------------------------------
 
 
 async def test_commit_is_a_fast_forward_when_the_parent_has_not_moved(scope, branches, workspace):
@@ -238,9 +238,9 @@ async def test_conflicts_can_be_settled(scope, branches, workspace):
         await branches.commit(one.id)
         await branches.commit(two.id, on_conflict=on_conflict)
         assert await content(scope, base, "README") == expected
+    branch = await fork(branches, base, README=b"3\n")
+    await branches.write_files(base, {"README": b"4\n"})
     with pytest.raises(InvalidInput):
-        branch = await fork(branches, base, README=b"3\n")
-        await branches.write_files(base, {"README": b"4\n"})
         await branches.commit(branch.id, on_conflict="whatever")
 
 
@@ -323,7 +323,7 @@ async def test_the_rest_of_a_race_is_superseded(branches, workspace):
     assert [(await branches.get(b.id)).state for b in made] == ["superseded", "committed", "superseded", "discarded"]
 
 
-# --- races ------------------------------------------------------------------------------------------------------------
+# --- races ----------------------------------------------------------------------------------------------------------
 
 
 async def test_committers_all_merge_or_conflict(store, other_store, workspace):

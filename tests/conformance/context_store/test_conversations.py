@@ -203,7 +203,7 @@ async def test_search(conversations, talk):
         await conversations.search("  ")
 
 
-# --- many appenders ---------------------------------------------------------------------------------------------------
+# --- many appenders -------------------------------------------------------------------------------------------------
 
 
 async def test_sixteen_appenders_lose_nothing(store, other_store):

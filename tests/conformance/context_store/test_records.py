@@ -164,11 +164,11 @@ async def test_tenants_do_not_see_each_other(backend):
             backend.records(tenant, THINGS)
 
 
-# --- finding ----------------------------------------------------------------------------------------------------------
+# --- finding --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-async def some(records: Records) -> AsyncIterator[Records]:
+async def some(records: Records) -> Records:
     docs: dict[str, dict[str, Any]] = {
         "a/1": {"state": "open", "rank": 3, "spec": {"box": "x"}, "body": "The Quick brown fox"},
         "a/2": {"state": "done", "rank": 1, "spec": {"box": "y"}, "body": "jumps over\0the LAZY dog"},
@@ -180,7 +180,7 @@ async def some(records: Records) -> AsyncIterator[Records]:
     }
     for key, doc in docs.items():
         await records.insert(key, doc)
-    yield records
+    return records
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ async def test_paging_agrees_with_sorting_in_memory(backend, rows, size, descend
     assert got == [key for key, _ in sorted(rows.items(), key=rank, reverse=descending)]
 
 
-# --- races ------------------------------------------------------------------------------------------------------------
+# --- races ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -393,7 +393,7 @@ async def test_update_without_a_change_writes_nothing_and_errors_pass_through(re
     assert (await records.get("a")).revision == 1
 
 
-# --- life ------------------------------------------------------------------------------------------------------------
+# --- life -----------------------------------------------------------------------------------------------------------
 
 
 async def test_a_cancelled_write_happened_or_did_not(records):

@@ -1,4 +1,4 @@
-"""A commit that is cut off before or after any of its writes happened or did not, and is repaired by whoever comes next."""
+"""A commit cut off before or after any of its writes happened or did not; whoever comes next repairs it."""
 
 from __future__ import annotations
 

@@ -92,7 +92,8 @@ async def test_killed_while_many_write(server, tmp_path):
                     await records.update("counter", lambda doc: {"n": doc["n"] + 1}, retries=500)
                     counted += 1
                 except StoreUnavailable as error:
-                    assert "others wrote it since" in str(error)
+                    if "others wrote it since" not in str(error):
+                        raise
                     unknown += 1
 
         async def talk(who: int) -> None:
@@ -130,7 +131,7 @@ async def test_an_outage_is_an_error_within_the_deadline_and_ends(server):
             lambda: records.insert("b", {}),
             lambda: records.replace("a", {}, expected=1),
             lambda: records.delete("c"),
-            lambda: records.find(),
+            records.find,
             backend.ping,
         ]
         for operation in operations:
@@ -156,7 +157,7 @@ async def test_a_server_that_accepts_and_never_answers(server):
         records = backend.records("default", THINGS)
         await records.insert("a", {})
         server.proxy.deaf = True
-        for operation in (lambda: records.get("a"), lambda: records.insert("b", {}), lambda: records.find()):
+        for operation in (lambda: records.get("a"), lambda: records.insert("b", {}), records.find):
             began = time.monotonic()
             with pytest.raises(StoreUnavailable):
                 await operation()

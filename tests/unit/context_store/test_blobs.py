@@ -142,7 +142,7 @@ async def test_a_stream_that_fails_leaves_nothing(blobs, tmp_path):
     assert [b async for b in blobs.stored()] == []
 
 
-# --- pieces ----------------------------------------------------------------------------------------------------------
+# --- pieces ---------------------------------------------------------------------------------------------------------
 
 
 async def test_pieces_in_order(blobs, tmp_path):
@@ -202,7 +202,7 @@ async def test_abandoned_uploads_go_after_a_day(blobs, tmp_path):
     assert leftovers(tmp_path) == [f"{blob_hash(b'cd')}.part"]
 
 
-# --- life ------------------------------------------------------------------------------------------------------------
+# --- life -----------------------------------------------------------------------------------------------------------
 
 
 async def test_tenants_do_not_share(tmp_path):
