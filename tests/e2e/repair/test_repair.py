@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import AsyncIterator
@@ -55,6 +56,15 @@ async def test_it_repairs_and_leaves_the_directory_alone(home, tmp_path):
     assert "reviewer approved" in done.out
     assert "dashboard  http://127.0.0.1:" in done.out
     assert _contents(project) == before
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_bundled_sample_takes_a_search(home):
+    done = await run("examples.repair", home=home, env=EXIT, timeout_s=150)
+    assert done.code == problem.REPAIRED, done
+    tried = int(re.search(r"(\d+) candidates in", done.out).group(1))
+    assert 40 <= tried <= 250
+    assert "roombook/planner.py" in done.out
 
 
 @pytest.mark.asyncio(loop_scope="module")
