@@ -6,7 +6,7 @@ export PYTHON
 # Packaged daemons live in sbin, which is not on every user's PATH; what was built or installed here comes last.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:$(CURDIR)/.cache/bin:$(CURDIR)/$(BIN)
 
-TREES := $(wildcard schemas context_store box_agent hub examples benchmarks tests scripts)
+TREES := $(wildcard schemas context_store box_agent hub examples benchmarks tests)
 WEB := hub/dashboard/web
 WEB_SOURCES := $(shell find $(WEB) -type f -not -path '*/node_modules/*' 2>/dev/null)
 DASHBOARD := $(if $(wildcard $(WEB)/package.json),.cache/stamps/dashboard)

@@ -1,4 +1,4 @@
-"""Candidates per second of the repair example, against what one would script: a git worktree and a pytest process each."""
+"""Candidates per second of the repair example, against the script one would write: a git worktree and a pytest each."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from schemas.ids import new_id
 
 PROGRAMS = Path(__file__).with_name("programs")
 CHOSEN = ("account", "histogram", "merge_ranges")  # no endless loops among their first candidates
-CANDIDATES = 8
+CANDIDATES = 16
 PARALLEL = 2
-RUNS = 1
+RUNS = 3
 TIMEOUT_S = 20.0
 
 
@@ -52,7 +52,8 @@ async def _measure() -> Sequence[Row]:
             url = system.connection.nats_url
             async with aio.connect("planner", url=url) as planner, aio.connect("coder-1", url=url) as coder:
                 await register(planner, PytestRunner)
-                works = [await _work(planner, PROGRAMS / name, Path(place)) for name in CHOSEN]
+                copies = [_repository(PROGRAMS / name, Path(place)) for name in CHOSEN]
+                works = [await _work(planner, copy) for copy in copies]
                 await _ours(coder, works[0])
                 ours: list[float] = []
                 theirs: list[float] = []
@@ -68,7 +69,7 @@ async def _measure() -> Sequence[Row]:
     ]  # fmt: skip
 
 
-async def _work(agent: Agent, source: Path, place: Path) -> Work:
+def _repository(source: Path, place: Path) -> Path:
     directory = place / "programs" / source.name
     directory.mkdir(parents=True)
     for file in source.glob("*.py"):
@@ -76,6 +77,10 @@ async def _work(agent: Agent, source: Path, place: Path) -> Work:
     _git(directory, "init", "-q")
     _git(directory, "add", "-A")
     _git(directory, "-c", "user.name=bench", "-c", "user.email=bench@localhost", "commit", "-q", "-m", "start")
+    return directory
+
+
+async def _work(agent: Agent, directory: Path) -> Work:
     plan = await Planner(agent, []).survey(directory, 60)
     ranking = [(line.path, line.line, line.score) for line in rank(plan.spectrum)]
     request = Requested(

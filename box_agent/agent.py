@@ -162,7 +162,9 @@ class Agent(Offering, HubServices):
         try:
             for child in list(self._children):
                 await child.aclose()
-            if self._scope.tasks:
+            beating = bool(self._scope.tasks)
+            await self._scope.aclose()  # a beat after the goodbye would bring us back to life in the registry
+            if beating:
                 self._presence.goodbye()
             if self._runner is not None:
                 await self._runner.aclose()

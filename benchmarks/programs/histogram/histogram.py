@@ -9,10 +9,7 @@ def histogram(values: list[float], buckets: int) -> list[int]:
     width = (high - low) / buckets
     counts = [0] * buckets
     for value in values:
-        if value == high:
-            index = buckets - 1
-        else:
-            index = int((value - high) / width)
+        index = buckets - 1 if value == high else int((value - high) / width)
         counts[index] += 1
     return counts
 

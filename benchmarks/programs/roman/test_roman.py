@@ -1,7 +1,16 @@
 import pytest
 from roman import from_roman, to_roman
 
-PAIRS = [(1, "I"), (4, "IV"), (8, "VIII"), (14, "XIV"), (49, "XLIX"), (99, "XCIX"), (448, "CDXLVIII"), (1994, "MCMXCIV")]
+PAIRS = [
+    (1, "I"),
+    (4, "IV"),
+    (8, "VIII"),
+    (14, "XIV"),
+    (49, "XLIX"),
+    (99, "XCIX"),
+    (448, "CDXLVIII"),
+    (1994, "MCMXCIV"),
+]
 
 
 @pytest.mark.parametrize(("number", "numeral"), PAIRS)

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import nats
 import pytest
@@ -27,31 +27,46 @@ BRISK = FeedLimits(frame_s=0.02, read_s=0.02, sweep_s=0.2)
 """As fast as a test would like; the bounds stay those of production."""
 
 
-class Serve(Protocol):
+class Serve:
+    """Serves towns, each in a task of its own, so that a task group is left where it was entered."""
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
+        self._servers: dict[str, tuple[asyncio.Event, asyncio.Task[None]]] = {}
+
     async def __call__(self, town: Town, **options: Any) -> str:
         """Serve a town until the test ends; its URL."""
+        url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        ending = asyncio.Event()
+        chosen: dict[str, Any] = {"limits": BRISK, "live": False, **options}
+        task = self._group.create_task(self._run(town, chosen, url, ending))
+        served = await url
+        self._servers[served] = (ending, task)
+        return served
+
+    async def stop(self, url: str) -> None:
+        """End one server, as a hub that is shut down."""
+        ending, task = self._servers.pop(url)
+        ending.set()
+        await asyncio.wait({task})
+
+    async def aclose(self) -> None:
+        for url in list(self._servers):
+            await self.stop(url)
+
+    @staticmethod
+    async def _run(town: Town, options: dict[str, Any], url: asyncio.Future[str], ending: asyncio.Event) -> None:
+        async with town_server(town, **options) as served:
+            url.set_result(served)
+            await ending.wait()
 
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """Each server lives in a task of its own, so that a task group is left where it was entered."""
-    stop = asyncio.Event()
-
-    async def run(town: Town, options: dict[str, Any], url: asyncio.Future[str]) -> None:
-        async with town_server(town, **options) as served:
-            url.set_result(served)
-            await stop.wait()
-
-    async with asyncio.TaskGroup() as servers:
-
-        async def start(town: Town, **options: Any) -> str:
-            url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-            chosen: dict[str, Any] = {"limits": BRISK, "live": False, **options}
-            servers.create_task(run(town, chosen, url))
-            return await url
-
-        yield start
-        stop.set()
+    async with asyncio.TaskGroup() as group:
+        made = Serve(group)
+        yield made
+        await made.aclose()
 
 
 @pytest.fixture

@@ -31,7 +31,8 @@ async def test_what_it_had_begun_is_run_again_and_told_so(agents: Agents, proces
     second = await processes("coder", kind=kind)
     await second.wait(begun("hang"))
     (again,) = second.all("begun")
-    assert again == {"data": "hang", "deliveries": 2, "redelivered": True}
+    assert (again["data"], again["redelivered"]) == ("hang", True)
+    assert again["deliveries"] >= 2  # more when the machine is so slow that a delivery lapses on its way
 
 
 async def test_older_mail_is_not_overtaken_by_newer(agents: Agents, processes: Processes) -> None:

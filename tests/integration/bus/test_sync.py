@@ -126,10 +126,7 @@ def test_many_threads_at_once(pair: Pair) -> None:
     async def double(n: int) -> int:
         return 2 * n
 
-    threads = [
-        threading.Thread(target=lambda n=n: results.put(planner.call("coder", "double", n)))
-        for n in range(32)
-    ]
+    threads = [threading.Thread(target=lambda n=n: results.put(planner.call("coder", "double", n))) for n in range(32)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -130,7 +130,8 @@ async def test_a_task_survives_its_node(far: NodeProcess, planner: Agent, tmp_pa
     assert await handle.result(timeout_s=30) == "quick"
     record = await handle.get()
     assert len(marker.read_text().split()) == 2
-    assert [a.error.code for a in record.attempts if a.error] == ["attempt_lost"]
+    ran = [a for a in record.attempts if a.state != "refused"]  # nobody took those while no node was there
+    assert [a.error.code for a in ran if a.error] == ["attempt_lost"]
 
 
 async def test_a_worker_killed_in_a_call_fails_that_call_only(far: NodeProcess, planner: Agent, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ class OpeningHours:
     @classmethod
     def workdays(cls, opens: time, closes: time, holidays: frozenset[date] = frozenset()) -> OpeningHours:
         """The same hours from Monday to Friday."""
-        return cls({weekday: ((opens, closes),) for weekday in range(5)}, holidays)
+        return cls(dict.fromkeys(range(5), ((opens, closes),)), holidays)
 
     def on(self, day: date) -> IntervalSet:
         """The open time that begins on a date."""

@@ -3,7 +3,6 @@ from __future__ import annotations
 from datetime import date, datetime, time, timedelta
 
 import pytest
-
 from roombook import Catalogue, Diary, OpeningHours, Planner, Room
 
 

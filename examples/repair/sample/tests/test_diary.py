@@ -4,7 +4,6 @@ from datetime import timedelta
 
 import pytest
 from clock import at, span
-
 from roombook import Catalogue, Conflict, Diary, IntervalSet, Rule
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 from datetime import date, time, timedelta
 
 from clock import at, span
-
 from roombook import Interval, IntervalSet, OpeningHours
 
 

@@ -4,7 +4,6 @@ from datetime import timedelta
 
 import pytest
 from clock import at, span
-
 from roombook import Catalogue, Diary, Interval, IntervalSet, Planner, Request
 from roombook.planner import on_grid
 
@@ -73,7 +72,7 @@ def test_a_slot_that_several_rooms_share(planner: Planner, rooms: Catalogue, dia
 def test_nothing_on_a_holiday(planner: Planner, rooms: Catalogue) -> None:
     assert list(planner.slots(rooms.get("Ada"), HOUR, span("0-23:59", 1))) == []
     over_night = Interval(at("17:30", 2), at("9:30", 3))
-    assert list(planner.slots(rooms.get("Ada"), HOUR, over_night))[0] == span("8-9", 3)
+    assert next(planner.slots(rooms.get("Ada"), HOUR, over_night)) == span("8-9", 3)
 
 
 def test_the_grid() -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 from decimal import Decimal
 
 from clock import at, span
-
 from roombook import Catalogue, Diary, Interval, Tariff, quote
 from roombook.pricing import invoice
 

@@ -5,7 +5,6 @@ from itertools import islice
 
 import pytest
 from clock import at, span
-
 from roombook import Rule
 from roombook.recurrence import add_months
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from clock import at, span
-
 from roombook import Catalogue, Diary, Interval, OpeningHours
 from roombook.report import busiest_hours, table, utilisation
 
