@@ -5,7 +5,7 @@ Run it with ``python examples/01_coffee.py``. With no hub around it starts one q
 
 import threading
 
-from box_agent import Box, skill
+from box_agent import Box, Event, skill
 
 
 class Login(Box):
@@ -27,7 +27,7 @@ print(box3.spawn().buy_coffee("latte"))
 told = threading.Event()
 
 
-def on_success(event):
+def on_success(event: Event) -> None:
     print(f"{event.sender} says {event.name}: {event.data}")
     told.set()
 

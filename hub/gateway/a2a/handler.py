@@ -88,9 +88,7 @@ class TaskHandler(RequestHandler):
         size = params.page_size or _PAGE
         if not 1 <= size <= _PAGE_LIMIT:
             raise InvalidParamsError(f"page_size is {size}, 1 to {_PAGE_LIMIT} are allowed")
-        found = await self._tasks.task_list(
-            box=self._address, state=translate.state_name(params.status) or None, limit=10_000
-        )
+        found = await self._tasks.task_list(box=self._address, state=translate.state_name(params.status), limit=10_000)
         if params.context_id:
             found = [r for r in found if translate.context_of(r) == params.context_id]
         found.sort(key=lambda r: (-r.updated_at, r.id))

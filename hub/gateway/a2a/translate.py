@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from a2a.types import a2a_pb2 as pb
 from a2a.utils.errors import InvalidParamsError
@@ -14,19 +14,18 @@ from google.protobuf.struct_pb2 import Value
 from schemas.box import LiveBox, SkillSpec
 from schemas.errors import ErrorInfo
 from schemas.part import Artifact, Message, Part
-from schemas.task import TaskRecord, TaskUpdate
+from schemas.task import TaskRecord, TaskState, TaskUpdate
 
 
 def state_of(state: str) -> pb.TaskState:
     """``input_required`` → ``TASK_STATE_INPUT_REQUIRED``."""
-    made: pb.TaskState = pb.TaskState.Value(f"TASK_STATE_{state.upper()}")
-    return made
+    return cast(pb.TaskState, pb.TaskState.Value(f"TASK_STATE_{state.upper()}"))
 
 
-def state_name(state: int) -> str:
-    """The other way round; empty for ``UNSPECIFIED``."""
+def state_name(state: pb.TaskState) -> TaskState | None:
+    """The other way round; nothing for ``UNSPECIFIED``."""
     name = pb.TaskState.Name(state).removeprefix("TASK_STATE_").lower()
-    return "" if name == "unspecified" else name
+    return None if name == "unspecified" else cast(TaskState, name)
 
 
 def part_to_pb(part: Part) -> pb.Part:

@@ -114,6 +114,4 @@ def test_model(backend, request):
             url = request.getfixturevalue("mongodb_url")
             return lambda: MongoBackend(url, name)
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        Machine, settings=settings(max_examples=15, stateful_step_count=25, deadline=None)
-    )
+    run_state_machine_as_test(Machine, settings=settings(max_examples=15, stateful_step_count=25, deadline=None))

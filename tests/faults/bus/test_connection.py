@@ -16,7 +16,7 @@ from tests.servers.nats import NatsBinary, NatsServer
 
 def cut(agent: aio.Agent) -> None:
     """Take the socket away under the client."""
-    agent.connection._client._transport._io_writer.transport.abort()  # type: ignore[union-attr]
+    agent.connection._client._transport._io_writer.transport.abort()
 
 
 async def test_a_cut_connection_comes_back_and_loses_nothing(agents: Agents) -> None:

@@ -192,7 +192,8 @@ async def test_a_slow_committer_does_not_commit_what_was_advanced_meanwhile(worl
     """It sealed, prepared its switch and was paused there; another took the seal off and advanced the branch."""
     here = await world().prepare(moved=False)
     slow = here.fresh()
-    real, paused = slow._commits.replace, []
+    real = slow._commits.replace
+    paused: list[bool] = []
 
     async def replace(stored, branch, **kwargs):
         if kwargs.get("mark") is not None and not paused:

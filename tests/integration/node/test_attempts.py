@@ -97,7 +97,7 @@ async def test_what_ends_an_attempt_ends_its_processes_first(
     await until(lambda: not node.boxes.records())
 
 
-async def until_stopped(handle, timeout_s: float) -> None:  # type: ignore[no-untyped-def]
+async def until_stopped(handle, timeout_s: float) -> None:
     """The cancel is proved."""
     async with asyncio.timeout(timeout_s):
         while not ((record := await handle.get()).cancel and record.cancel.stopped_at):  # noqa: ASYNC110
@@ -146,5 +146,5 @@ async def test_no_more_attempts_than_the_node_takes(start_node: StartNode, plann
     assert {len((await handle.get()).attempts) - _refused(await handle.get()) for handle in handles} == {1}
 
 
-def _refused(record) -> int:  # type: ignore[no-untyped-def]
+def _refused(record) -> int:
     return sum(attempt.state == "refused" for attempt in record.attempts)

@@ -182,7 +182,7 @@ async def test_boxes_work_on_while_the_bus_is_away(nats_server: NatsServer, tena
         assert await live.pid() == pid
 
 
-def _settings(tmp_path: Path):  # type: ignore[no-untyped-def]
+def _settings(tmp_path: Path):
     from box_agent.node.config import NodeSettings
 
     return NodeSettings(name="here", home=tmp_path / "here", beat_s=0.2, stop_grace_s=0.5)

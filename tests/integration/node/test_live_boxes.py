@@ -138,7 +138,7 @@ async def test_one_id_is_one_box(node: Node, planner: Agent) -> None:
         spawning = [group.create_task(planner.spawn(Workshop, id="shop")) for _ in range(5)]
     pids = {await task.result().pid() for task in spawning}
     assert len(pids) == 1
-    request = node.boxes.find("shop").request  # type: ignore[union-attr]
+    request = node.boxes.find("shop").request
     assert (await node.boxes.spawn(request)).pid in pids
     with pytest.raises(IdempotencyConflict):
         await planner.spawn(Slow, id="shop")

@@ -84,7 +84,7 @@ def test_bytes_come_back_as_base64() -> None:
     def typed() -> bytes:
         return b"\x00\xff"
 
-    def untyped():  # type: ignore[no-untyped-def]
+    def untyped():
         return {"x": b"\x00\xff"}
 
     assert run(typed) == "AP8="
@@ -226,7 +226,7 @@ def test_refusals_name_the_skill_and_the_cure() -> None:
 
 
 def test_a_result_without_json_form_is_said() -> None:
-    def fn():  # type: ignore[no-untyped-def]
+    def fn():
         return object()
 
     with pytest.raises(InvalidInput, match="object"):

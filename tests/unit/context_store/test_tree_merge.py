@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -125,7 +126,7 @@ def test_as_git_does(history):
 # --- one by one -----------------------------------------------------------------------------------------------------
 
 
-async def merged(trees: Trees, base: dict, ours: dict, theirs: dict, **options) -> dict[str, bytes]:
+async def merged(trees: Trees, base: Any, ours: Any, theirs: Any, **options) -> dict[str, bytes]:
     hashes = [await trees.put_files(EMPTY_TREE, side) for side in (base, ours, theirs)]
     tree = await trees.merge(*hashes, **options)
     return {path: data for path, (data, _) in (await flat(trees, tree)).items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -77,7 +76,7 @@ def test_a_host_we_do_not_serve_is_refused_even_with_the_token(client):
     assert client.get("/healthz", headers={"Host": "[::1"}).status_code == 421
 
 
-def _session(client: TestClient) -> httpx.Response:
+def _session(client: TestClient):
     answer = client.get(f"/?token={TOKEN}&view=tasks")
     assert answer.status_code == 303
     return answer

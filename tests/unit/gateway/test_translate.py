@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, get_args
+
 import pytest
 from a2a.types import a2a_pb2 as pb
 from a2a.utils.errors import InvalidParamsError
@@ -29,7 +31,7 @@ def _message(*parts: pb.Part, skill: str = "") -> pb.Message:
     return message
 
 
-def _data(value: object) -> pb.Part:
+def _data(value: Any) -> pb.Part:
     return pb.Part(data=ParseDict(value, Value()))
 
 
@@ -62,7 +64,7 @@ def test_a_message_that_is_not_clear_is_refused(skills, message):
         translate.skill_and_arguments(message, LiveBox(id="shop", skills=skills))
 
 
-@pytest.mark.parametrize("state", TaskState.__args__)
+@pytest.mark.parametrize("state", get_args(TaskState))
 def test_every_state_has_its_counterpart(state):
     assert translate.state_name(translate.state_of(state)) == state
 

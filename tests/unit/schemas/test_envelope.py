@@ -109,7 +109,7 @@ def test_encoding_deep_data_is_a_typed_error_too():
     with pytest.raises(MalformedEnvelope):
         envelope.decode(json.dumps(REQUIRED)[:-1].encode() + b',"data":' + b"[" * 100_000 + b"]" * 100_000 + b"}")
     while deep:  # taken apart by hand: freeing it recursively is slow
-        deep = deep.pop()
+        deep = deep.pop()  # type: ignore[assignment]
 
 
 def test_the_wire_form_is_cloudevents_json():
