@@ -3,7 +3,7 @@
 Run it with ``python examples/01_coffee.py``. With no hub around it starts one quietly and stops it at exit.
 """
 
-import threading
+from queue import Queue
 
 from box_agent import Box, Event, skill
 
@@ -24,16 +24,16 @@ box1, box2 = Login(), Shop()
 box3 = box1 + box2
 print(box3.spawn().buy_coffee("latte"))
 
-told = threading.Event()
+heard: Queue[str] = Queue()
 
 
 def on_success(event: Event) -> None:
-    print(f"{event.sender} says {event.name}: {event.data}")
-    told.set()
+    heard.put(f"{event.sender} says {event.name}: {event.data}")
 
 
 box2.on_event("buy_coffee_success", on_success)
-box2.on_message(lambda message: print(f"{message.sender} says {message.data}"))
+box2.on_message(lambda message: heard.put(f"{message.sender} says {message.data}"))
 box1.send_message(box2, "hello")
 box1.publish_event("buy_coffee_success", {"kind": "latte"})
-told.wait(10)
+print(heard.get(timeout=10))
+print(heard.get(timeout=10))

@@ -13,9 +13,8 @@ import pytest
 from tests.e2e.running import ROOT, none_left
 
 EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
-EXPECTED = {
-    "01_coffee.py": ["one latte, paid with token-of-ada", "login says hello", "buy_coffee_success: {'kind': 'latte'}"],
-}
+SAID = ["one latte, paid with token-of-ada", "login says hello", "login says buy_coffee_success: {'kind': 'latte'}"]
+EXPECTED = {"01_coffee.py": SAID, "02_coffee_async.py": SAID}
 
 
 async def _run(script: Path, tmp_path: Path) -> str:
