@@ -25,7 +25,7 @@ demo: setup ## run the main job; PROJECT=dir repairs your own project, DEMO_EXIT
 	@$(BIN)/python -m examples.repair $(PROJECT)
 
 test: setup .cache/stamps/servers ## the whole test suite, on real servers (ARGS=... goes to pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
 
 check: lint ## format, lint, types, import contracts, fast tests: under a minute
 	@$(BIN)/python -m pytest -q tests/unit tests/architecture

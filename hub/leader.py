@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from box_agent.bus.connection import Connection
-from box_agent.bus.jetstream import NO_MESSAGE, STREAM_NOT_FOUND, JetStreamError, api
+from box_agent.bus.jetstream import NO_MESSAGE, STREAM_NOT_FOUND, JetStreamError, api, find_or_create
 from box_agent.bus.replies import status_of
 from schemas.errors import BusUnavailable, Conflict
 from schemas.ids import check_name
@@ -211,12 +211,7 @@ class Leases:
             "allow_rollup_hdrs": True,
             "allow_direct": False,
         }
-        try:
-            found = await api(self._connection, f"STREAM.INFO.{_STREAM}")
-        except JetStreamError as error:
-            if error.api_code != STREAM_NOT_FOUND:
-                raise
-            found = await api(self._connection, f"STREAM.CREATE.{_STREAM}", config)
+        found = await find_or_create(self._connection, config)
         if found["config"].get("max_age") != config["max_age"]:
             raise Conflict(
                 f"leases are kept for {found['config'].get('max_age', 0) / 1e9:g} s on this server, this hub wants "

@@ -22,9 +22,11 @@ CONSUMER_EXISTS = (10148, 10105)
 NO_MESSAGE = 10037
 DELETE_FAILED = 10057
 STREAM_NAME_IN_USE = 10058
+SUBJECTS_OVERLAP = 10065
 
 _TRY_S = 2.0
 _PAUSE_S = 0.1
+_CREATE_TRIES = 5
 
 
 class JetStreamError(BoxhubError):
@@ -73,6 +75,26 @@ async def api(connection: Connection, subject: str, request: Any = None, *, time
             api_code=error.get("err_code", 0),
             status=error.get("code", 0),
         )
+
+
+async def find_or_create(connection: Connection, config: dict[str, Any]) -> dict[str, Any]:
+    """The stream of that name as it is, made from ``config`` when there is none. Several may ask at once."""
+    name = config["name"]
+    tries = 0
+    while True:
+        try:
+            return await api(connection, f"STREAM.INFO.{name}")
+        except JetStreamError as error:
+            if error.api_code != STREAM_NOT_FOUND:
+                raise
+        try:
+            return await api(connection, f"STREAM.CREATE.{name}", config)
+        except JetStreamError as error:
+            # Another was faster. Servers before 2.10 say for a moment that the subjects overlap: with the same stream.
+            if error.api_code not in (STREAM_NAME_IN_USE, SUBJECTS_OVERLAP) or tries == _CREATE_TRIES:
+                raise
+        tries += 1
+        await asyncio.sleep(_PAUSE_S)
 
 
 async def next_message(connection: Connection, stream: str, filter: str, sequence: int) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Literal
 
-from box_agent.bus.jetstream import STREAM_NAME_IN_USE, STREAM_NOT_FOUND, JetStreamError, api
+from box_agent.bus.jetstream import JetStreamError, find_or_create
 from schemas import subjects
 from schemas.errors import Conflict
 
@@ -73,16 +73,9 @@ class Streams:
     async def _find_or_make(self, kind: Kind, name: str) -> None:
         wanted = stream_config(kind, self._tenant, self._connection.settings)
         try:
-            found = await api(self._connection, f"STREAM.INFO.{name}")
-        except JetStreamError as error:
-            if error.api_code != STREAM_NOT_FOUND:
-                raise
-            try:
-                found = await api(self._connection, f"STREAM.CREATE.{name}", wanted)
-            except JetStreamError as refused:
-                if refused.api_code != STREAM_NAME_IN_USE:  # else: another process was faster, with other settings
-                    raise Conflict(f"stream {name} cannot be made: {refused}") from refused
-                found = await api(self._connection, f"STREAM.INFO.{name}")
+            found = await find_or_create(self._connection, wanted)
+        except JetStreamError as refused:
+            raise Conflict(f"stream {name} cannot be made: {refused}") from refused
         self._check(found["config"], wanted)
 
     def _check(self, found: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -110,12 +110,11 @@ async def test_a_task_is_there_after_the_gateway_was_restarted(hub: Hub, http, s
     spec = {"id": "a2a-before", "box": "shop", "skill": "buy", "arguments": {"kind": "latte"}}
     await http.post("/api/v1/tasks", json=spec)
     await hub.__aexit__(None, None, None)
-    async with Hub(settings) as again:
-        config = ClientConfig(httpx_client=httpx.AsyncClient(headers=http.headers, trust_env=False))
+    async with Hub(settings) as again, httpx.AsyncClient(headers=http.headers, trust_env=False) as own:
         async with asyncio.timeout(20):
             while not any(b.id == "shop" for b in await again.services(settings.tenant).registry.boxes()):  # noqa: ASYNC110 - asked as a client would
                 await asyncio.sleep(0)
-        client = await create_client(f"{again.gateway_url}/a2a/shop", client_config=config)
+        client = await create_client(f"{again.gateway_url}/a2a/shop", client_config=ClientConfig(httpx_client=own))
         task = await client.get_task(pb.GetTaskRequest(id="a2a-before"))
         assert task.status.state == pb.TASK_STATE_COMPLETED
         await client.close()

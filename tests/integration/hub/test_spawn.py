@@ -306,6 +306,9 @@ async def test_a_box_that_dies_is_noted(hub: Hub, join: Join, make_node: MakeNod
     node.boxes.clear()
     async with watching(hub) as seen:
         await seen.gone(box.id)
+    async with asyncio.timeout(WAIT_S):
+        while not registry_of(hub).settled:  # a hub that has just begun to listen declares nobody dead
+            await asyncio.sleep(0.05)
     await Orphans(registry_of(hub)).scan()
     with pytest.raises(BoxNotFound, match="its process is gone"):
         await planner.boxes.get(box.id)

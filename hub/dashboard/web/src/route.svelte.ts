@@ -14,15 +14,12 @@ class Route {
   }
 
   private read(): void {
-    const [path = '', query = ''] = location.hash.replace(/^#\/?/, '').split('?')
-    const [view = '', id = ''] = path.split('/')
-    this.view = (VIEWS as readonly string[]).includes(view) ? (view as View) : 'overview'
-    this.id = decodeURIComponent(id)
-    this.params = Object.fromEntries(new URLSearchParams(query))
+    Object.assign(this, parse(location.hash))
   }
 
   /** Select in place: the filter stays, the back button is not filled with every click. */
   select(id: string): void {
+    if (parse(location.hash).view !== this.view) return // on its way to another view already
     history.replaceState(null, '', href(this.view, id, this.params))
     this.read()
   }
@@ -31,6 +28,16 @@ class Route {
     const params = { ...this.params, [name]: value }
     history.replaceState(null, '', href(this.view, this.id, params))
     this.read()
+  }
+}
+
+function parse(hash: string): { view: View; id: string; params: Record<string, string> } {
+  const [path = '', query = ''] = hash.replace(/^#\/?/, '').split('?')
+  const [view = '', id = ''] = path.split('/')
+  return {
+    view: (VIEWS as readonly string[]).includes(view) ? (view as View) : 'overview',
+    id: decodeURIComponent(id),
+    params: Object.fromEntries(new URLSearchParams(query)),
   }
 }
 
