@@ -307,7 +307,7 @@ async def test_a_box_that_dies_is_noted(hub: Hub, join: Join, make_node: MakeNod
     async with watching(hub) as seen:
         await seen.gone(box.id)
     async with asyncio.timeout(WAIT_S):
-        while not registry_of(hub).settled:  # a hub that has just begun to listen declares nobody dead
+        while not registry_of(hub).settled:  # noqa: ASYNC110 - one who has just begun to listen declares nobody dead
             await asyncio.sleep(0.05)
     await Orphans(registry_of(hub)).scan()
     with pytest.raises(BoxNotFound, match="its process is gone"):
