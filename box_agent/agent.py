@@ -91,7 +91,7 @@ class Agent(Offering, HubServices):
         self._letters = DeadLetters(connection, self.streams, self.publisher, tenant)
         self._presence = Presence(connection, self._signals, self.live)
         self._runner: Runner | None = None
-        self._serving = Serving(
+        self.serving = Serving(
             connection,
             self.refs,
             self.threads,
@@ -124,7 +124,7 @@ class Agent(Offering, HubServices):
         connection = await Connection.open(url, subjects.token(name), settings)
         try:
             self = cls(name, subjects.token(tenant), connection, kind=kind, description=description)
-            await self._begin(beats=beats, runs_tasks=runs_tasks)
+            await self.begin(beats=beats, runs_tasks=runs_tasks)
         except BaseException:
             await connection.aclose()
             raise
@@ -136,19 +136,20 @@ class Agent(Offering, HubServices):
             subjects.token(address), self.tenant, self.connection, kind=kind, description=description, parent=self
         )
         try:
-            await child._begin(beats=beats, runs_tasks=False)
+            await child.begin(beats=beats, runs_tasks=False)
         except BaseException:
             await child.aclose()  # or it would listen for ever without anybody who knows it
             raise
         self._children.append(child)
         return child
 
-    async def _begin(self, *, beats: bool, runs_tasks: bool) -> None:
+    async def begin(self, *, beats: bool, runs_tasks: bool) -> None:
+        """Answer calls from now on; for those who made the agent by hand, once its skills are in place."""
         if runs_tasks:
             from box_agent.runner import Runner, own_skills
 
             self._runner = Runner(self, own_skills(self), limit=self.settings.attempts)
-        await self._serving.start()
+        await self.serving.start()
         if beats:
             self._scope.spawn(self._presence.run(), f"presence {self.address}")
 
@@ -168,7 +169,7 @@ class Agent(Offering, HubServices):
                 self._presence.goodbye()
             if self._runner is not None:
                 await self._runner.aclose()
-            await self._serving.aclose()
+            await self.serving.aclose()
             for subscription in list(self._subscriptions):
                 await subscription.aclose()
         finally:
@@ -196,7 +197,7 @@ class Agent(Offering, HubServices):
             instance=self.instance,
             description=self.description,
             skills=[skill.spec for name, skill in self.skills.items() if not name.startswith("_")],
-            calls=self._serving.calls,
+            calls=self.serving.calls,
             started_at=self._started_at,
             heartbeat_at=timestamp(),
             pid=os.getpid(),

@@ -99,11 +99,11 @@ async def open_tenant(name: str, scope: Scope, settings: HubSettings) -> AsyncIt
             try:
                 for skill in service_skills(tenant.services):
                     agent.add_skill(skill)
-                await agent._begin(beats=True, runs_tasks=False)
+                await agent.begin(beats=True, runs_tasks=False)
                 yield tenant
             finally:
                 unsubscribe()
-                await agent._serving.aclose()
+                await agent.serving.aclose()
                 for task in led:
                     task.cancel()
     finally:
@@ -112,8 +112,7 @@ async def open_tenant(name: str, scope: Scope, settings: HubSettings) -> AsyncIt
 
 def _check_server(connection: Connection) -> None:
     """A cluster of servers older than 2.10 lets several callers win a compare-and-set: no lease would be safe."""
-    clustered = bool(connection._client._server_info.get("cluster"))
-    if clustered and connection.server_version < _OLDEST_IN_CLUSTER:
+    if connection.clustered and connection.server_version < _OLDEST_IN_CLUSTER:
         version = ".".join(map(str, connection.server_version))
         raise InvalidInput(
             f"a cluster of nats-server {version} is not safe for leases; use 2.10 or newer, or one server"

@@ -103,6 +103,11 @@ class Connection:
         version = self._client.connected_server_version
         return version.major, version.minor, version.patch
 
+    @property
+    def clustered(self) -> bool:
+        """Whether the server is one of several."""
+        return bool(self._client._server_info.get("cluster"))
+
     async def wait_connected(self, timeout_s: float) -> None:
         """Returns at once when connected. Raises `BusUnavailable` when it stays away longer than that."""
         if self._up.is_set():

@@ -72,7 +72,7 @@ class Node:
             )  # fmt: skip
             self.agent.serve_own(self._box_spawn)
             self.agent.serve_own(self._box_stop)
-            await self.agent._begin(beats=False, runs_tasks=False)
+            await self.agent.begin(beats=False, runs_tasks=False)
             beating = Scope()
             exits.push_async_callback(beating.aclose)
             beating.spawn(self._beats.run(), "beats")

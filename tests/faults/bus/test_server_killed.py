@@ -165,7 +165,7 @@ async def test_calls_and_streams_work_again(nats_server: NatsServer, agents: Age
             yield number
 
     across = asyncio.create_task(caller.call("server", "slow"))
-    await eventually(lambda: server._serving.calls == 1)
+    await eventually(lambda: server.serving.calls == 1)
     await nats_server.kill()
     during = asyncio.create_task(caller.call("server", "echo", 7))  # waits for the server within its deadline
     await nats_server.restart()

@@ -182,7 +182,7 @@ async def test_cancelling_the_caller_cancels_the_skill(agents: Agents) -> None:
     with pytest.raises(asyncio.CancelledError):
         await call
     await asyncio.wait_for(cancelled.wait(), 5)
-    await eventually(lambda: server._serving.calls == 0)
+    await eventually(lambda: server.serving.calls == 0)
 
 
 async def test_only_its_caller_may_cancel_a_call(agents: Agents) -> None:
@@ -224,7 +224,7 @@ async def test_a_sync_skill_is_told_and_keeps_its_place_until_it_returns(agents:
     with pytest.raises(DeadlineExceeded):
         await caller.call("server", "stubborn", timeout_s=0.2)
     waiting = asyncio.create_task(caller.call("server", "quick"))
-    await eventually(lambda: server._serving.calls == 2)
+    await eventually(lambda: server.serving.calls == 2)
     assert not waiting.done()
     gate.set()
     assert await waiting is True
@@ -300,7 +300,7 @@ async def test_a_slow_reader_bounds_the_writer_and_leaving_early_stops_it(agents
     assert produced <= 20 + 8 + 1
     await stream.aclose()  # type: ignore[attr-defined]
     await asyncio.wait_for(closed.wait(), 5)
-    await eventually(lambda: server._serving.calls == 0)
+    await eventually(lambda: server.serving.calls == 0)
 
 
 async def test_a_sync_generator_is_closed_when_its_reader_leaves(agents: Agents) -> None:
@@ -389,7 +389,7 @@ async def test_a_lost_chunk_is_noticed(agents: Agents) -> None:
         for number in range(10):
             yield number
 
-    send, sent = server._serving._send, 0
+    send, sent = server.serving._send, 0
 
     def lossy(reply: str, body: bytes, *, alone: bool = False) -> None:
         nonlocal sent
@@ -397,7 +397,7 @@ async def test_a_lost_chunk_is_noticed(agents: Agents) -> None:
         if sent != 3:
             send(reply, body, alone=alone)
 
-    server._serving._send = lossy  # type: ignore[method-assign]
+    server.serving._send = lossy  # type: ignore[method-assign]
     got: list[int] = []
     with pytest.raises(BusUnavailable, match="lost chunks"):
         await read(caller.stream("server", "count"), got)
@@ -499,7 +499,7 @@ async def test_a_closed_agent_says_so(agents: Agents) -> None:
         await asyncio.Event().wait()
 
     pending = asyncio.create_task(caller.call("server", "slow"))
-    await eventually(lambda: server._serving.calls == 1)
+    await eventually(lambda: server.serving.calls == 1)
     await caller.aclose()
     with pytest.raises(BusUnavailable, match="closed"):
         await pending
