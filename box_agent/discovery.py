@@ -31,6 +31,8 @@ class Found:
     tenant: str = ""
     gateway_url: str = ""
     token: str = ""
+    home: str = ""
+    """Where it keeps its files, when it runs on this machine: ``BOXHUB_HOME`` for the CLI."""
 
     @property
     def dashboard_url(self) -> str:
@@ -61,7 +63,7 @@ def running_hub(file: Path) -> Found | None:
 
 
 def _found(record: dict[str, Any]) -> Found:
-    rest = (str(record.get(key) or "") for key in ("tenant", "gateway_url", "token"))
+    rest = (str(record.get(key) or "") for key in ("tenant", "gateway_url", "token", "home"))
     return Found(str(record["nats_url"]), *rest)
 
 

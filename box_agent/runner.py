@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _WAITING_REPORTS = 256
 _PAUSE_S = 0.5
+_HELD_PER_PLACE = 4
+"""Attempts whose last report is on its way, for each that may be worked at; more means that the bus does not store."""
 _RENEW_TRY_S = 4.0
 
 
@@ -53,6 +55,8 @@ class Attempt:
         self.why: BoxhubError | None = None
         """Why it is being ended: nothing when the hub cancelled it."""
         self.lost = False
+        self.working = True
+        """The work has not ended; what may remain afterwards is to store the reports."""
         self.predecessors: set[asyncio.Task[None]] = set()
         """Attempts of the same task that must have ended before this one starts."""
         self.dropped = 0
@@ -116,7 +120,10 @@ Admit = Callable[[Assignment], None]
 
 
 class Runner:
-    """Holds up to ``limit`` attempts for ``agent`` and runs each through ``execute``."""
+    """Works at up to ``limit`` attempts for ``agent`` at once and runs each through ``execute``.
+
+    Who hears of an end may fill the place at once: it is free *before* the last report is sent.
+    """
 
     def __init__(self, agent: Agent, execute: Execute, *, limit: int, admit: Admit | None = None) -> None:
         self._agent = agent
@@ -132,8 +139,8 @@ class Runner:
 
     @property
     def attempts(self) -> int:
-        """How many are held now."""
-        return len(self._held)
+        """How many are worked at now."""
+        return sum(attempt.working for attempt in self._held.values())
 
     async def wait_idle(self, timeout_s: float) -> bool:
         """Until nothing runs; false when something still does after ``timeout_s``."""
@@ -158,8 +165,8 @@ class Runner:
         key = (assignment.task, assignment.attempt)
         if key in self._held:
             return {"accepted": True}
-        if self._scope.closing or len(self._held) >= self._limit:
-            raise Overloaded(f"{self._agent.address} runs {len(self._held)} of {self._limit} attempts")
+        if self._scope.closing or self.attempts >= self._limit or len(self._held) >= _HELD_PER_PLACE * self._limit:
+            raise Overloaded(f"{self._agent.address} runs {self.attempts} of {self._limit} attempts")
         if self._admit is not None:
             self._admit(assignment)
         attempt = Attempt(assignment, self._publish)
@@ -204,6 +211,7 @@ class Runner:
         except asyncio.CancelledError:  # the runner's scope is closed: nothing can be promised any more
             work.cancel()
             raise
+        attempt.working = False
         self._report_end(attempt, work)
         await attempt.drain()
 

@@ -62,6 +62,8 @@ async def _run(directory: Path, options: Options) -> int:
             console.print(
                 Text.assemble("the system stays up until Ctrl-C; look at ", (url, "cyan underline")), soft_wrap=True
             )
+            if team.home:
+                console.print(f"in a terminal: BOXHUB_HOME={team.home} boxhub tasks", soft_wrap=True)
             await _until_interrupted()
         return code
 

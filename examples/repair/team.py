@@ -44,6 +44,7 @@ class Team:
     planner: Planner
     coders: list[Coder]
     dashboard_url: str
+    home: str
 
 
 @asynccontextmanager
@@ -66,7 +67,7 @@ async def gathered(options: Options) -> AsyncIterator[Team]:
             await coder.subscribe()
         await reviewer.subscribe()
         await planner.subscribe()
-        yield Team(planner, coders, found.dashboard_url)
+        yield Team(planner, coders, found.dashboard_url, found.home)
 
 
 async def repair_directory(team: Team, directory: Path, options: Options, console: Console) -> int:

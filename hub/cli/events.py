@@ -25,7 +25,7 @@ def publish(
 def events(
     pattern: Annotated[str, typer.Argument(help="'*' stands for one token, '>' at the end for the rest.")] = ">",
     from_sequence: Annotated[int | None, typer.Option("--from", min=1, help="Replay from this sequence.")] = None,
-    count: Annotated[int, typer.Option("-n", min=0, help="End after so many; 0 follows until Ctrl-C.")] = 0,
+    count: Annotated[int, typer.Option("-n", "--count", min=0, help="End after so many; 0 follows until Ctrl-C.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Follow events as they happen; with --from also those that did."""

@@ -15,7 +15,7 @@ from hub.cli.session import connected
 
 def tasks(
     state: Annotated[str | None, typer.Option(help="Only in this state.")] = None,
-    limit: Annotated[int, typer.Option("-n", min=1, max=1000)] = 50,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=1000)] = 50,
     as_json: AsJson = False,
 ) -> None:
     """The newest tasks."""

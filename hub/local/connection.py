@@ -27,6 +27,7 @@ class Connection:
     token: str
     tenant: str
     version: str
+    home: str
 
     @property
     def dashboard_url(self) -> str:

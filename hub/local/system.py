@@ -134,7 +134,7 @@ class LocalSystem:
         tenant = self._environment.get("BOXHUB_TENANTS", DEFAULT_TENANT).split(",")[0].strip()
         beat = {"BOXHUB_NODE_BEAT_S": self._environment.get("BOXHUB_NODE_BEAT_S", NODE_BEAT_S)}
         self._add("node", [sys.executable, "-m", "box_agent.node"], shared | {"BOXHUB_TENANT": tenant} | beat)
-        self._connection = Connection(os.getpid(), url, "", token, tenant, version())
+        self._connection = Connection(os.getpid(), url, "", token, tenant, version(), str(self.home.directory))
 
     def _add(self, name: str, command: list[str | Path], env: Mapping[str, str] | None = None, **rest: Any) -> None:
         self.children[name] = Child(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
@@ -208,3 +209,26 @@ async def test_a_task_nobody_knows(hub: TaskHub, join: Join) -> None:
         await planner.tasks.get("nothing")
     with pytest.raises(TaskNotFound):
         await planner.delegate("worker", "work", parent="nothing")
+
+
+async def test_a_place_is_free_when_its_end_is_heard(hub: TaskHub, join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub fills a place as soon as it reads the report; a runner that then says no costs the task a pause."""
+    worker, planner = await join("worker", attempts=1), await join("planner")
+    publish = worker.publisher.publish
+
+    async def acknowledged_late(*report: Any) -> Any:
+        acknowledged = await publish(*report)
+        await asyncio.sleep(0.05)
+        return acknowledged
+
+    monkeypatch.setattr(worker.publisher, "publish", acknowledged_late)
+
+    @worker.skill
+    async def add(a: int) -> int:
+        return a + 1
+
+    async with asyncio.TaskGroup() as group:
+        handles = [group.create_task(planner.delegate("worker", "add", {"a": n})) for n in range(20)]
+    assert [await h.result().result(timeout_s=20) for h in handles] == list(range(1, 21))
+    records = [await h.result().get() for h in handles]
+    assert [r.id for r in records if len(r.attempts) > 1] == []

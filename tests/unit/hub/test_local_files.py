@@ -17,7 +17,7 @@ from schemas.errors import AlreadyExists, InvalidInput
 
 
 def connection(pid: int) -> Connection:
-    return Connection(pid, "nats://u:p@127.0.0.1:1", "http://127.0.0.1:2", "token", "default", "1")
+    return Connection(pid, "nats://u:p@127.0.0.1:1", "http://127.0.0.1:2", "token", "default", "1", "/home")
 
 
 def mode(path: Path) -> int:
@@ -49,7 +49,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
         "import os, sys; from pathlib import Path; from hub.local.home import Home\n"
         "from hub.local.connection import Connection, write_connection\n"
         f"home = Home(Path({str(tmp_path)!r})); home.held().__enter__()\n"
-        "write_connection(home, Connection(os.getpid(), 'n', 'g', 't', 'd', '1'))\n"
+        "write_connection(home, Connection(os.getpid(), 'n', 'g', 't', 'd', '1', 'h'))\n"
         "print('held', flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
