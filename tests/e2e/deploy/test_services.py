@@ -86,7 +86,7 @@ async def test_the_three_services_work_together(nats_binary: NatsBinary, tmp_pat
         settings = AgentSettings(nats_url=url)
         agent = await services.enter_async_context(aio.connect("planner", url=url, settings=settings))
         async with asyncio.timeout(30):
-            while not (nodes := await agent.boxes.nodes()):
+            while not (nodes := await agent.boxes.nodes()):  # noqa: ASYNC110 - asked as a client would
                 await asyncio.sleep(0.1)
         assert [node.name for node in nodes] == [node_env["BOXHUB_NODE_NAME"]]
         assert [node.max_boxes for node in nodes] == [int(node_env["BOXHUB_NODE_MAX_BOXES"])]
