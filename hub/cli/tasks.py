@@ -11,6 +11,7 @@ from rich.text import Text
 from hub.cli.boxes import Arguments, parse_arguments
 from hub.cli.output import AsJson, ago, console, show_json, show_table
 from hub.cli.session import connected
+from schemas.task import TERMINAL
 
 
 def tasks(
@@ -42,6 +43,7 @@ def task(
             for _, update in hub.follow(f"/tasks/{task_id}/stream"):
                 _show_update(update, as_json=as_json)
         found = hub.get(f"/tasks/{task_id}")
+        told = hub.get(f"/tasks/{task_id}/explain") if not as_json and found["state"] not in TERMINAL else {}
     if as_json:
         show_json(found)
         return
@@ -60,7 +62,8 @@ def task(
         )
         for a in found["attempts"]
     )
-    show_table(("TRY", "STATE", "RUNNER", "BOX", "STARTED", "ERROR"), rows, empty=_why(found) or "not started")
+    show_table(("TRY", "STATE", "RUNNER", "BOX", "STARTED", "ERROR"), rows, empty="not started")
+    _explain(told)
     if found["error"]:
         out.print(Text(f"{found['error']['code']}: {found['error']['message']}", style="red"), soft_wrap=True)
     if found["result"] is not None:
@@ -98,6 +101,16 @@ def submit(
 def _why(found: dict[str, Any]) -> str:
     error = found.get("error") or {}
     return str(found.get("pending") or error.get("message", ""))
+
+
+def _explain(told: dict[str, Any]) -> None:
+    """Why a task that has not ended is where it is."""
+    if not told:
+        return
+    place = f" (number {told['position']} of {told['waiting']} that wait)" if "position" in told else ""
+    console().print(Text(f"{told['why']}{place}"), soft_wrap=True)
+    for node, reason in told.get("nodes", {}).items():
+        console().print(Text.assemble(f"  {node}: ", (reason, "dim")), soft_wrap=True)
 
 
 def _show_update(update: dict[str, Any], *, as_json: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
@@ -39,6 +39,13 @@ async def listing(
 async def read(task: Id, services: ServicesOf) -> TaskRecord:
     record: TaskRecord = await services.tasks.task_get(task)
     return record
+
+
+@router.get("/{task}/explain")
+async def explain(task: Id, services: ServicesOf) -> dict[str, Any]:
+    """Why it is where it is: ``why`` in words, place in the queue, the reason for each node, the retry, the lease."""
+    told: dict[str, Any] = await services.tasks.task_explain(task)
+    return told
 
 
 @router.post("/{task}/cancel", status_code=202)

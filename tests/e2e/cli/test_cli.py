@@ -98,6 +98,14 @@ async def test_a_task_is_submitted_followed_and_listed(cli):
     assert json.loads((await cli("task", "cli-1", "--json")).out)["result"] == "1 mocha"
 
 
+async def test_a_task_that_waits_says_why(cli):
+    await cli("submit", "nobody-yet", "buy", "--id", "cli-waits")
+    done = await cli("task", "cli-waits")
+    assert "nobody is connected as 'nobody-yet'" in done.out, done
+    assert "number 1 of 1" in done.out, done
+    await cli("cancel", "cli-waits")
+
+
 @pytest.mark.usefixtures("shop")
 async def test_cancel_waits_for_the_proof(cli):
     await cli("submit", "shop", "brew", "--id", "cli-2")
