@@ -61,7 +61,9 @@ class Progress:
             return
         self.outcomes[tried.outcome] += 1
         self._latest.append(tried)
-        if not self._console.is_terminal and (self.tried % 25 == 0 or tried.outcome == "green"):
+        if self._console.is_terminal or tried.outcome == "cancelled":
+            return
+        if self.tried % 25 == 0 or tried.outcome == "green":
             self._console.print(f"{self.tried} candidates tried, {self.rate:.1f}/s", highlight=False)
 
     def _render(self) -> RenderableType:
