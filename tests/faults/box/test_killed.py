@@ -59,7 +59,7 @@ async def test_the_first_template_killed_takes_the_others_but_no_box(shop: Shop)
 
 async def test_a_paused_template_costs_one_spawn(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     box = await shop.spawn(Workshop)
-    monkeypatch.setattr("box_agent.drivers.process.driver._FORK_S", 0.5)
+    monkeypatch.setattr("box_agent.drivers.forking.driver._FORK_S", 0.5)
     os.kill(parents()[shop.keeper_pid(box.pid)], signal.SIGSTOP)
     with pytest.raises(DeadlineExceeded):
         await shop.spawn(Workshop)

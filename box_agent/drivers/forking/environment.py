@@ -188,6 +188,7 @@ async def _run(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
+        umask=0o022,  # boxes may run as another user than this process
     )
     try:
         async with asyncio.timeout(timeout_s):
