@@ -123,8 +123,8 @@ class ForkingDriver(ABC):
         """End a template that never became ready, with everything below it."""
 
     @abstractmethod
-    async def _after_close(self) -> None:
-        """Boxes and templates have ended; end what is left."""
+    async def _end_stages(self) -> None:
+        """Boxes and templates have ended; the first template is about to."""
 
     # --- lifetime -------------------------------------------------------------------------------------------------
 
@@ -150,9 +150,9 @@ class ForkingDriver(ABC):
             for warm in list(self._warm.values()):
                 await warm.process.aclose()
             self._warm.clear()
+            await self._end_stages()
             if self._base is not None:
                 await self._base.aclose()
-            await self._after_close()
             await self._scope.aclose()
 
     async def sweep(self) -> Sequence[str]:

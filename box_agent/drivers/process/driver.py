@@ -52,8 +52,8 @@ class ProcessDriver(ForkingDriver):
         await asyncio.to_thread(process.kill_all)
         await process.aclose()
 
-    async def _after_close(self) -> None:
-        pass  # the first template is nobody's parent any more
+    async def _end_stages(self) -> None:
+        pass  # a template's end leaves nothing here
 
     # --- the end of a box ---------------------------------------------------------------------------------------------
 
