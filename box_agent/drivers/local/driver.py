@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -118,6 +119,9 @@ class LocalDriver(ForkingDriver):
             for source, target in packages.items():
                 value = value.replace(source, target)
             variables[name] = value
+        programs = str(Path(sys.executable).parent)
+        if programs not in variables.get("PATH", "").split(":"):
+            variables["PATH"] = f"{variables.get('PATH', '')}:{programs}".lstrip(":")
         return replace(
             environment,
             directory=Path(rootfs.ENVIRONMENT),

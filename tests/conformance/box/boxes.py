@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ class Workshop(Box):
     """Sync skills only, so one at a time."""
 
     def setup(self) -> None:
-        self.set_up_by = os.getpid()
+        self.set_up = uuid.uuid4().hex
         self.count = 0
 
     @skill
@@ -39,8 +40,13 @@ class Workshop(Box):
         return self.count
 
     @skill
-    def who(self) -> dict[str, int]:
-        return {"pid": os.getpid(), "set_up_by": self.set_up_by, "session": os.getsid(0)}
+    def who(self) -> dict[str, Any]:
+        return {"pid": os.getpid(), "set_up": self.set_up, "session": os.getsid(0)}
+
+    @skill
+    def inside(self, path: str) -> list[str] | None:
+        """What is in a directory; ``None`` when it is none."""
+        return sorted(p.name for p in Path(path).iterdir()) if Path(path).is_dir() else None
 
     @skill
     def dice(self) -> list[float]:
