@@ -27,7 +27,7 @@ from box_agent.drivers.forking.templates import Pidfd, TemplateGone, TemplatePro
 from box_agent.worker import processes
 from box_agent.worker.processes import MARKER
 from schemas.box import BoxDefinition, Resources, SpawnRequest
-from schemas.errors import AlreadyExists, BoxDied, BoxhubError, DeadlineExceeded, DriverUnavailable
+from schemas.errors import AlreadyExists, BoxDied, BoxhubError, DeadlineExceeded, DriverUnavailable, LimitExceeded
 from schemas.node import DriverInfo
 
 if TYPE_CHECKING:
@@ -117,6 +117,10 @@ class ForkingDriver(ABC):
 
         ``orphaned``: it ended without its last word. Returns why the box had to end, if that can be known.
         """
+
+    @abstractmethod
+    def _exceeded(self, box: str, resources: Resources) -> LimitExceeded | None:
+        """Which limit the kernel holds a box at, or ended it for. Blocking."""
 
     @abstractmethod
     async def _discard(self, process: TemplateProcess) -> None:
@@ -339,7 +343,7 @@ class ForkingDriver(ABC):
     def _watch_limits(self) -> None:
         if not self._watching:
             self._watching = True
-            self._scope.spawn(LimitWatch(lambda: self._handles).run(), "limits of boxes")
+            self._scope.spawn(LimitWatch(lambda: self._handles, self._exceeded).run(), "limits of boxes")
 
     async def _forget(self, box: str) -> None:
         """Its folder, and its handle."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from box_agent.drivers.forking.peers import ask_for_pids, close_all, receive
+from box_agent.drivers.forking.peers import Message, ask_for_pids, close_all, receive
 from box_agent.worker import processes
 from box_agent.worker.template import ORDER_BYTES
 from schemas.errors import DeadlineExceeded, DriverUnavailable, ErrorInfo, InvalidInput, error_from_info
@@ -67,6 +67,8 @@ class TemplateProcess:
     def __init__(self, control: socket.socket, child: subprocess.Popen[bytes] | None = None) -> None:
         """``control``: made by `template_pair`. Await `hello` before anything else."""
         control.setblocking(False)
+        self.lends = child is not None
+        """It runs no code but ours: descriptors that it answers with are taken."""
         self._control = control
         self._child = child
         self._numbers = itertools.count(1)
@@ -174,19 +176,29 @@ class TemplateProcess:
         if not message.data:
             self._hang_up()
             return
+        try:
+            self._answered(message)
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+        ):  # a Box's code wrote there: it is no template any more
+            self._hang_up()
+
+    def _answered(self, message: Message) -> None:
         content = json.loads(message.data)
+        waiting = self._waiting.get(content["n"]) if "n" in content else None
+        if waiting is None or waiting.done() or not self.lends:
+            close_all(message.fds)
         if "n" not in content:
-            close_all(message.fds)
             self._greet(content, message.pid)
+        elif waiting is None or waiting.done():
             return
-        waiting = self._waiting.get(content["n"])
-        if waiting is None or waiting.done():
-            close_all(message.fds)
         elif "error" in content:
-            close_all(message.fds)
             waiting.set_exception(error_from_info(ErrorInfo.model_validate(content["error"])))
         else:
-            waiting.set_result(Answer(content, message.fds))
+            waiting.set_result(Answer(content, message.fds if self.lends else ()))
 
     def _greet(self, content: dict[str, Any], pid: int) -> None:
         if self._hello.done():

@@ -52,13 +52,13 @@ class Cgroups:
         return fds
 
     def exceeded(self, box: str, resources: Resources) -> LimitExceeded | None:
-        """Which limit the kernel ended a box for."""
+        """Which limit the kernel ended a box for, or holds it at. Blocking."""
         place = self._places.get("memory")
         if place is None or resources.memory_bytes is None:
             return None
         for name in ("memory.events", "memory.oom_control"):
             path = place / f"{self._prefix}{box}" / name
-            if path.exists() and _oom_kills(path.read_text()):
+            if path.exists() and _out_of_memory(path.read_text()):
                 allowed = resources.memory_bytes
                 said = f"{box} used more than {allowed} bytes of memory"
                 return LimitExceeded(said, limit="memory_bytes", allowed=allowed, box=box)
@@ -80,7 +80,10 @@ def _settings(resources: Resources) -> dict[str, dict[int, dict[str, str]]]:
     found: dict[str, dict[int, dict[str, str]]] = {}
     if resources.memory_bytes is not None:
         value = str(resources.memory_bytes)
-        found["memory"] = {1: {"memory.limit_in_bytes": value}, 2: {"memory.max": value, "memory.swap.max": "0"}}
+        found["memory"] = {
+            1: {"memory.limit_in_bytes": value, "memory.oom_control": "1"},  # it waits until its node ends it
+            2: {"memory.max": value, "memory.swap.max": "0", "memory.oom.group": "1"},
+        }
     if resources.pids is not None:
         value = str(resources.pids + _MARGIN)
         found["pids"] = {1: {"pids.max": value}, 2: {"pids.max": value}}
@@ -135,8 +138,9 @@ def _writable(place: Path) -> bool:
     return place.is_dir() and os.access(place, os.W_OK)
 
 
-def _oom_kills(text: str) -> int:
-    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")), 0)
+def _out_of_memory(text: str) -> bool:
+    counts = dict(line.split() for line in text.splitlines())
+    return counts.get("under_oom", "0") != "0" or counts.get("oom_kill", "0") != "0"
 
 
 def _remove(group: Path) -> None:

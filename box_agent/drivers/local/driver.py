@@ -22,7 +22,7 @@ from box_agent.drivers.local.cgroups import Cgroups
 from box_agent.drivers.local.identity import box_identity, hand_over
 from box_agent.drivers.local.trial import NoBlobs, Unheard, before_trying, explain
 from schemas.box import BoxDefinition, Resources, SpawnRequest
-from schemas.errors import BoxhubError
+from schemas.errors import BoxhubError, LimitExceeded
 from schemas.node import DriverInfo
 
 _TRIAL_S: Final = 10.0
@@ -172,6 +172,9 @@ class LocalDriver(ForkingDriver):
             {"caps": _caps(resources), "scratch_bytes": min(resources.disk_bytes or _SCRATCH_BYTES, _SCRATCH_BYTES)},
             (*lent.fds, *groups),
         )
+
+    def _exceeded(self, box: str, resources: Resources) -> LimitExceeded | None:
+        return self._cgroups.exceeded(box, resources)
 
     async def _settle(self, box: str, orphaned: bool) -> BoxhubError | None:
         """The kernel ended all of its pid namespace before its keeper was gone."""

@@ -21,6 +21,7 @@ from box_agent.drivers.local.template import StagedTemplate
 def usher(order: Mapping[str, Any], control: socket.socket, lifeline: int, identity: int) -> NoReturn:
     """In a fresh fork of the ground. Raises what keeps it from being done. Ends when everything on the stage has."""
     os.setsid()
+    _hold_nothing_of_the_node()
     namespaces.unshare(namespaces.MOUNT)
     rootfs.build(order["root"], order["binds"], order["network"])
     mounts.change_root(order["root"])
@@ -42,6 +43,14 @@ def usher(order: Mapping[str, Any], control: socket.socket, lifeline: int, ident
     os.close(lifeline)
     os.waitpid(pid, 0)
     os._exit(0)
+
+
+def _hold_nothing_of_the_node() -> None:
+    """Its terminal, or the pipe that somebody reads its output from, must not be kept open by a Box."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.close(null)
 
 
 def refuse(control: socket.socket, error: BaseException) -> NoReturn:

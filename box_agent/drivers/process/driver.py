@@ -11,8 +11,8 @@ from box_agent.drivers.forking.driver import LAUNCH_S, ForkingDriver, Place, War
 from box_agent.drivers.forking.environment import Environment
 from box_agent.drivers.forking.templates import TemplateProcess
 from box_agent.worker import processes
-from schemas.box import BoxDefinition
-from schemas.errors import BoxhubError
+from schemas.box import BoxDefinition, Resources
+from schemas.errors import BoxhubError, LimitExceeded
 from schemas.node import DriverInfo
 
 _BOOT: Final = "from box_agent.worker.template import main; main({fd}, {parent})"
@@ -47,6 +47,9 @@ class ProcessDriver(ForkingDriver):
         for private in own.values():
             private.mkdir(mode=0o700)
         return Place(directory, {name: str(private) for name, private in own.items()})
+
+    def _exceeded(self, box: str, resources: Resources) -> LimitExceeded | None:
+        return None  # nothing here is held by the kernel
 
     async def _discard(self, process: TemplateProcess) -> None:
         await asyncio.to_thread(process.kill_all)
