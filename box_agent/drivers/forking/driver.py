@@ -109,7 +109,11 @@ class ForkingDriver(ABC):
 
     @abstractmethod
     async def _place(self, warm: Warm, box: str, directory: Path, folder: Path) -> Place:
-        """Make what a box needs before it is forked."""
+        """Make what a box needs before it is forked. Whatever it raises, `_vacate` comes next."""
+
+    @abstractmethod
+    def _vacate(self, box: str) -> None:
+        """Remove what `_place` made for a box that was not forked, or may have been and ends. Blocking."""
 
     @abstractmethod
     async def _settle(self, box: str, orphaned: bool) -> BoxhubError | None:
@@ -300,6 +304,7 @@ class ForkingDriver(ABC):
             place = await self._place(warm, box, directory, folder)
             sockets, keeper = await self._fork(warm, box, place)
         except BaseException as error:
+            await asyncio.to_thread(self._vacate, box)
             await asyncio.to_thread(self._folders.remove, box)
             if isinstance(error, ProcessLookupError):
                 raise BoxDied(f"{box} ended as soon as it was made", box=box) from error

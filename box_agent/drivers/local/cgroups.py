@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from box_agent.worker import processes
 from schemas.box import Resources
 from schemas.errors import LimitExceeded
 
@@ -65,7 +67,7 @@ class Cgroups:
         return None
 
     def remove(self, box: str) -> None:
-        """After its last process has ended. Blocking."""
+        """With whatever is still in it. Blocking."""
         for place in set(self._places.values()):
             _remove(place / f"{self._prefix}{box}")
 
@@ -154,4 +156,6 @@ def _remove(group: Path) -> None:
         except OSError as error:
             if error.errno != errno.EBUSY or time.monotonic() > until:
                 raise
-            time.sleep(0.005)  # its last process is on its way out
+            for pid in (group / "cgroup.procs").read_text().split():
+                processes.send(int(pid), signal.SIGKILL)
+            time.sleep(0.005)  # they are on their way out

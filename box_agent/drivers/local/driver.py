@@ -16,6 +16,7 @@ from typing import ClassVar, Final
 from box_agent.drivers.forking.driver import LAUNCH_S, ForkingDriver, Place, Warm
 from box_agent.drivers.forking.environment import Environment
 from box_agent.drivers.forking.limits import DEFAULT_PIDS
+from box_agent.drivers.forking.peers import close_all
 from box_agent.drivers.forking.templates import Pidfd, TemplateProcess
 from box_agent.drivers.local import rootfs
 from box_agent.drivers.local.cgroups import Cgroups
@@ -160,11 +161,14 @@ class LocalDriver(ForkingDriver):
         if self._identity:
             await asyncio.to_thread(hand_over, directory, self._identity)
         lent = await (await self._first()).order({"op": "lend", "directory": str(directory)}, (), _LEND_S)
+        making = asyncio.ensure_future(asyncio.to_thread(self._cgroups.make, box, resources))
         try:
-            groups = await asyncio.to_thread(self._cgroups.make, box, resources)
+            groups = await asyncio.shield(making)
         except BaseException:
-            for fd in lent.fds:
-                os.close(fd)
+            await asyncio.wait({making})  # a thread goes on when its caller is cancelled
+            close_all(lent.fds)
+            if making.exception() is None:
+                close_all(tuple(making.result()))
             raise
         return Place(
             Path(rootfs.WORKSPACE),
@@ -172,6 +176,9 @@ class LocalDriver(ForkingDriver):
             {"caps": _caps(resources), "scratch_bytes": min(resources.disk_bytes or _SCRATCH_BYTES, _SCRATCH_BYTES)},
             (*lent.fds, *groups),
         )
+
+    def _vacate(self, box: str) -> None:
+        self._cgroups.remove(box)
 
     def _exceeded(self, box: str, resources: Resources) -> LimitExceeded | None:
         return self._cgroups.exceeded(box, resources)

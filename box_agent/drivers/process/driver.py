@@ -58,6 +58,9 @@ class ProcessDriver(ForkingDriver):
     async def _end_stages(self) -> None:
         pass  # a template's end leaves nothing here
 
+    def _vacate(self, box: str) -> None:
+        pass  # all of it is in the box's folder
+
     # --- the end of a box ---------------------------------------------------------------------------------------------
 
     async def _settle(self, box: str, orphaned: bool) -> BoxhubError | None:
