@@ -40,11 +40,11 @@ HOLES: dict[str, tuple[str, str]] = {
         "share_memory_with_the_node",
     ),
     "filter": (
-        f"{_BOTH}; stage.seccomp.install = lambda code: None",
+        f"{_BOTH}; stage.seccomp.Filter.install = lambda self: None",
         "use_keyrings",
     ),
     "filter of a box": (
-        f"{_BOTH}; landing._FILTER[:] = stage._FILTER",
+        f"{_BOTH}; landing._FILTER = stage._FILTER",
         "be_root_in_a_new_world",
     ),
     "families": (
@@ -60,7 +60,8 @@ HOLES: dict[str, tuple[str, str]] = {
         "have_capabilities",
     ),
     "no_new_privs": (
-        f"{_BOTH}; landing.privileges.gain_nothing_by_exec = lambda: None; landing.seccomp.install = lambda code: None",
+        f"{_BOTH}; landing.privileges.gain_nothing_by_exec = lambda: None; "
+        "landing.seccomp.Filter.install = lambda self: None",
         "gain_by_exec",
     ),
     "keeper": (

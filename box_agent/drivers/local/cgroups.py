@@ -53,6 +53,10 @@ class Cgroups:
             raise
         return fds
 
+    def limits(self, resources: Resources) -> bool:
+        """Whether a box with these needs groups, and there are some to be had."""
+        return any(controller in self._places for controller in _settings(resources))
+
     def exceeded(self, box: str, resources: Resources) -> LimitExceeded | None:
         """Which limit the kernel ended a box for, or holds it at. Blocking."""
         place = self._places.get("memory")

@@ -160,15 +160,11 @@ class LocalDriver(ForkingDriver):
         resources = warm.definition.resources
         if self._identity:
             await asyncio.to_thread(hand_over, directory, self._identity)
-        lent = await (await self._first()).order({"op": "lend", "directory": str(directory)}, (), _LEND_S)
-        making = asyncio.ensure_future(asyncio.to_thread(self._cgroups.make, box, resources))
+        groups = await self._groups(box, resources)
         try:
-            groups = await asyncio.shield(making)
+            lent = await (await self._first()).order({"op": "lend", "directory": str(directory)}, (), _LEND_S)
         except BaseException:
-            await asyncio.wait({making})  # a thread goes on when its caller is cancelled
-            close_all(lent.fds)
-            if making.exception() is None:
-                close_all(tuple(making.result()))
+            close_all(groups)
             raise
         return Place(
             Path(rootfs.WORKSPACE),
@@ -183,11 +179,25 @@ class LocalDriver(ForkingDriver):
     def _exceeded(self, box: str, resources: Resources) -> LimitExceeded | None:
         return self._cgroups.exceeded(box, resources)
 
+    async def _groups(self, box: str, resources: Resources) -> tuple[int, ...]:
+        if not self._cgroups.limits(resources):
+            return ()
+        making = asyncio.ensure_future(asyncio.to_thread(self._cgroups.make, box, resources))
+        try:
+            return tuple(await asyncio.shield(making))
+        except asyncio.CancelledError:
+            await asyncio.wait({making})  # a thread goes on when its caller is cancelled
+            if making.exception() is None:
+                close_all(tuple(making.result()))
+            raise
+
     async def _settle(self, box: str, orphaned: bool) -> BoxhubError | None:
         """The kernel ended all of its pid namespace before its keeper was gone."""
         resources = self._handles[box].resources
-        why = await asyncio.to_thread(self._cgroups.exceeded, box, resources)
-        await asyncio.to_thread(self._cgroups.remove, box)
+        why = None
+        if self._cgroups.limits(resources):
+            why = await asyncio.to_thread(self._cgroups.exceeded, box, resources)
+            await asyncio.to_thread(self._cgroups.remove, box)
         await self._forget(box)
         return why
 

@@ -93,7 +93,7 @@ def give_up() -> None:
     """Capabilities, and the system calls that nothing in a box needs."""
     privileges.drop_capabilities()
     privileges.gain_nothing_by_exec()
-    seccomp.install(_FILTER)
+    _FILTER.install()
 
 
-_FILTER: Final = seccomp.program() if seccomp.supported() else []
+_FILTER: Final = seccomp.Filter(seccomp.program() if seccomp.supported() else [])

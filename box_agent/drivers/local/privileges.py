@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
+from functools import cache
+from pathlib import Path
 from typing import Final
 
 from box_agent.drivers.local.libc import call
@@ -18,6 +19,7 @@ _PR_CAP_AMBIENT: Final = 47
 _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 _LOCKED_SECUREBITS: Final = 0x2F
 """No capabilities by being uid 0, none kept over setuid, none ambient; and nobody turns that back."""
+_NONE: Final = ctypes.c_ulong(0)
 _CAPABILITY_VERSION: Final = 0x20080522
 
 
@@ -45,19 +47,17 @@ def gain_nothing_by_exec() -> None:
 def drop_capabilities() -> None:
     """All of them, from every set, and every way to have one again."""
     _prctl("securebits", _PR_SET_SECUREBITS, _LOCKED_SECUREBITS)
-    capability = 0
-    while True:
-        try:
-            _prctl("capbset", _PR_CAPBSET_DROP, capability)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            break  # there are no more
-        capability += 1
+    for capability in range(_last_capability() + 1):
+        _prctl("capbset", _PR_CAPBSET_DROP, capability)
     _prctl("ambient", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
     call("capset", header, (ctypes.c_uint32 * 6)())
 
 
+@cache
+def _last_capability() -> int:
+    return int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+
+
 def _prctl(what: str, option: int, value: int) -> None:
-    call("prctl", option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0), about=what)
+    call("prctl", option, ctypes.c_ulong(value), _NONE, _NONE, _NONE, about=what)

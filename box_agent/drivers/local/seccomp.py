@@ -132,12 +132,18 @@ def program(allowed: Sequence[str] = (), machine: str = "") -> list[Instruction]
     return [*code, (_RETURN, 0, 0, _ALLOW)]
 
 
-def install(code: Sequence[Instruction]) -> None:
-    """For this process and all it starts, for good. Needs no_new_privs or a capability."""
-    data = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *instruction) for instruction in code))
-    wanted = _Program(len(code), ctypes.cast(data, ctypes.c_void_p))
-    mode = ctypes.c_ulong(_SECCOMP_SET_MODE_FILTER)
-    call("prctl", _PR_SET_SECCOMP, mode, ctypes.byref(wanted), ctypes.c_ulong(0), ctypes.c_ulong(0), about="seccomp")
+class Filter:
+    """A program ready to be installed, which every spawn does."""
+
+    def __init__(self, code: Sequence[Instruction]) -> None:
+        self._data = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *instruction) for instruction in code))
+        self._program = _Program(len(code), ctypes.cast(self._data, ctypes.c_void_p))
+
+    def install(self) -> None:
+        """For this process and all it starts, for good. Needs no_new_privs or a capability."""
+        mode = ctypes.c_ulong(_SECCOMP_SET_MODE_FILTER)
+        none = ctypes.c_ulong(0)
+        call("prctl", _PR_SET_SECCOMP, mode, ctypes.byref(self._program), none, none, about="seccomp")
 
 
 def _when(number: int, body: list[Instruction]) -> list[Instruction]:

@@ -101,8 +101,8 @@ def _watch(lifeline: int, wake: int) -> NoReturn:
 def _template(order: Mapping[str, Any], control: socket.socket) -> NoReturn:
     os.setsid()
     privileges.gain_nothing_by_exec()
-    seccomp.install(_FILTER)
+    _FILTER.install()
     StagedTemplate(control, rootfs.hidden(rootfs.readable()), order["network"]).serve()
 
 
-_FILTER: Final = seccomp.program(seccomp.LANDING) if seccomp.supported() else []
+_FILTER: Final = seccomp.Filter(seccomp.program(seccomp.LANDING) if seccomp.supported() else [])
