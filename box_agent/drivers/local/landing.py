@@ -70,14 +70,16 @@ def _cover_back(path: str, fd: int) -> None:
 
 
 def see_processes() -> None:
-    """Its own ``/proc``; what there is of the machine in it is covered, or cannot be written."""
+    """Its own ``/proc``; what there is of the machine in it is covered, unless it cannot be opened anyway."""
     mounts.mount_proc("/proc")
     for path in _MASKED:
+        if not os.access(path, os.R_OK):
+            continue
         if path in _KEPT_READABLE:
             mounts.bind(path, path, mounts.READ_ONLY)
         elif os.path.isdir(path):  # noqa: PTH112 - twenty of them for each box
             mounts.bind(rootfs.NOTHING, path)
-        elif os.path.exists(path):  # noqa: PTH110 - see above
+        else:
             mounts.bind("/dev/null", path)
 
 

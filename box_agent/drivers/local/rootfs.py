@@ -7,6 +7,7 @@ packages on its path. No home, no ``/root`` (but for an interpreter in it), no `
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -76,7 +77,7 @@ def _outermost(paths: Iterable[Path]) -> list[str]:
 
 def build(root: str, binds: Mapping[str, str], network: bool) -> None:
     """Mount the Box's file system at ``root``; ``binds``: further directories, path in the Box → path here."""
-    mounts.mount_tmpfs(root, "mode=755,size=1m")
+    mounts.mount_tmpfs(root, "mode=755,size=4m")
     mounts.bind("/usr", _directory(root, "/usr"), _SHARED)
     for name in _SYSTEM:
         path = Path("/", name)
@@ -102,8 +103,11 @@ def _etc(root: str, network: bool) -> None:
             (etc / name).write_text(text)
     for name in (*_ETC, *(_ETC_NETWORK if network else ())):
         path = Path("/etc", name)
-        if path.exists():
+        if path.is_dir():
             _bind(str(path), root, f"/etc/{name}")
+        elif path.is_file():  # a copy costs every box less than a mount
+            _directory(root, f"/etc/{Path(name).parent}")
+            shutil.copyfile(path, etc / name)
 
 
 def _dev(root: str) -> None:
