@@ -26,7 +26,7 @@ from box_agent.drivers.forking.peers import close_all
 from box_agent.drivers.forking.templates import Pidfd, TemplateGone, TemplateProcess
 from box_agent.worker import processes
 from box_agent.worker.processes import MARKER
-from schemas.box import BoxDefinition, Resources, SpawnRequest
+from schemas.box import BoxDefinition, Resources, RunStep, SpawnRequest
 from schemas.errors import AlreadyExists, BoxDied, BoxhubError, DeadlineExceeded, DriverUnavailable, LimitExceeded
 from schemas.node import DriverInfo
 
@@ -70,7 +70,7 @@ class ForkingDriver(ABC):
         self._variables = dict(variables)
         self._max_templates = max_templates
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._environments = Environments(home / "environments", self._variables)
+        self._environments = Environments(home / "environments", self._variables, self._carry_out)
         self._folders = BoxFolders(home / "boxes")
         self._logs = home / "logs"
         self._logs.mkdir(exist_ok=True, mode=0o700)
@@ -96,6 +96,12 @@ class ForkingDriver(ABC):
     @abstractmethod
     async def _launch(self) -> TemplateProcess:
         """The first template, with the platform's imports only."""
+
+    @abstractmethod
+    async def _carry_out(
+        self, step: RunStep, directory: Path, packages: Sequence[Path], variables: Mapping[str, str]
+    ) -> None:
+        """A command of the environment; see `environment.CarryOut`."""
 
     @abstractmethod
     async def _derive(

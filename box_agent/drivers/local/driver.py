@@ -13,17 +13,20 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import ClassVar, Final
 
+from box_agent.driver import CallRequest, Template
 from box_agent.drivers.forking.driver import LAUNCH_S, ForkingDriver, Place, Warm
-from box_agent.drivers.forking.environment import Environment
+from box_agent.drivers.forking.environment import Environment, step_failed
 from box_agent.drivers.forking.limits import DEFAULT_PIDS
 from box_agent.drivers.forking.peers import close_all
 from box_agent.drivers.forking.templates import Pidfd, TemplateProcess
 from box_agent.drivers.local import rootfs
+from box_agent.drivers.local.builder import Builder
 from box_agent.drivers.local.cgroups import Cgroups
 from box_agent.drivers.local.identity import box_identity, hand_over
 from box_agent.drivers.local.trial import NoBlobs, Unheard, before_trying, explain
-from schemas.box import BoxDefinition, Resources, SpawnRequest
+from schemas.box import BoxDefinition, Policy, Resources, RunStep, SpawnRequest
 from schemas.errors import BoxhubError, LimitExceeded
+from schemas.ids import new_id
 from schemas.node import DriverInfo
 
 _TRIAL_S: Final = 10.0
@@ -49,6 +52,8 @@ class LocalDriver(ForkingDriver):
         super().__init__(home, variables, max_templates)
         self._root = self._home / "root"
         self._root.mkdir(exist_ok=True, mode=0o700)
+        self._nothing = self._home / "nothing"
+        self._nothing.mkdir(exist_ok=True, mode=0o755)
         self._identity = box_identity()
         self._cgroups = Cgroups(self._home)
         self._lifeline = os.pipe2(os.O_CLOEXEC)
@@ -88,6 +93,32 @@ class LocalDriver(ForkingDriver):
             await self.remove_template(definition.fingerprint)
             shutil.rmtree(directory, ignore_errors=True)
         return ""
+
+    # --- commands of an environment -----------------------------------------------------------------------------------
+
+    async def _carry_out(
+        self, step: RunStep, directory: Path, packages: Sequence[Path], variables: Mapping[str, str]
+    ) -> None:
+        """In a box of its own whose workspace is ``directory``. It has the network: commands fetch things."""
+        box = new_id("build")
+        code = self._home / "builder"
+        definition, blobs = Builder().pack()
+        await asyncio.to_thread(code.write_bytes, blobs[definition.code])
+        definition = definition.model_copy(update={"fingerprint": box, "policy": Policy(network="full")})
+        environment = Environment(self._nothing, tuple(packages), variables, empty=True)
+        process = await self._load(definition, environment, code, set_up_in_box=False)
+        try:
+            warm = Warm(Template(box, "local", 0.0), definition, NoBlobs(), environment, process)
+            handle = await self._start(warm, box, directory, Unheard())
+            try:
+                arguments = {"command": step.command, "timeout_s": step.timeout_s}
+                done = await handle.call(CallRequest(box, "carry_out", (), arguments))
+            finally:
+                await handle.stop(0)
+        finally:
+            await self._discard(process)
+        if done["exit_code"] != 0:
+            raise step_failed(step.command, done["exit_code"], done["output"])
 
     # --- templates ----------------------------------------------------------------------------------------------------
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from box_agent.drivers.forking.driver import LAUNCH_S, ForkingDriver, Place, Warm
-from box_agent.drivers.forking.environment import Environment
+from box_agent.drivers.forking.environment import Environment, run_here
 from box_agent.drivers.forking.templates import TemplateProcess
 from box_agent.worker import processes
-from schemas.box import BoxDefinition, Resources
+from schemas.box import BoxDefinition, Resources, RunStep
 from schemas.errors import BoxhubError, LimitExceeded
 from schemas.node import DriverInfo
 
@@ -32,6 +33,11 @@ class ProcessDriver(ForkingDriver):
 
     async def _launch(self) -> TemplateProcess:
         return await TemplateProcess.launch(self._variables, self._home, _BOOT, LAUNCH_S)
+
+    async def _carry_out(
+        self, step: RunStep, directory: Path, packages: Sequence[Path], variables: Mapping[str, str]
+    ) -> None:
+        await run_here(step, directory, packages, variables)
 
     async def _derive(
         self, base: TemplateProcess, definition: BoxDefinition, environment: Environment
