@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from box_agent.drivers.local import mounts, namespaces, privileges, rootfs, seccomp
@@ -46,27 +45,8 @@ def own_namespaces(*, network: bool) -> None:
 
 def see_files(order: Mapping[str, Any], workspace: int) -> None:
     """Its directory, and a private memory file system for all else that it may write."""
-    kept = [(path, mounts.take(path, 0)) for path in order["covered"]]
     mounts.attach(workspace, rootfs.WORKSPACE)
-    mounts.mount_tmpfs(rootfs.OWN, f"mode=755,size={order['scratch_bytes']},nr_inodes=65536")
-    for name, target in rootfs.OWN_PLACES.items():
-        path = f"{rootfs.OWN}/{name}"
-        Path(path).mkdir(mode=0o700)
-        mounts.bind(path, target)
-    for path, fd in kept:
-        _cover_back(path, fd)
-
-
-def _cover_back(path: str, fd: int) -> None:
-    """What the box may read lies below what was just mounted over it."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if os.path.isdir(f"/proc/self/fd/{fd}"):  # noqa: PTH112 - a link that is followed by the kernel
-        target.mkdir(exist_ok=True)
-    else:
-        target.touch()
-    mounts.attach(fd, path)
-    os.close(fd)
+    rootfs.mount_own(order["scratch_bytes"], order["covered"], inherit=True)
 
 
 def see_processes() -> None:

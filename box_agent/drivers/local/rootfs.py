@@ -136,6 +136,50 @@ def _directory(root: str, inside: str) -> str:
 
 
 def hidden(paths: Sequence[str]) -> list[str]:
-    """Those that a box's private directories would cover."""
+    """Those that private directories would cover."""
     covering = [Path(path) for path in OWN_PLACES.values()]
     return [path for path in paths if _below(Path(path), covering)]
+
+
+def mount_own(size_bytes: int, covered: Sequence[str], *, inherit: bool) -> None:
+    """A fresh memory file system for the places that may be written, in the file system this process sees.
+
+    What is in ``covered`` stays visible. ``inherit``: it begins with what the places hold now, as ``setup`` left it.
+    """
+    kept = [(path, mounts.take(path, 0)) for path in covered]
+    former = [(name, place, _left(place, covered)) for name, place in OWN_PLACES.items() if inherit]
+    left = [(name, os.open(place, os.O_PATH | os.O_CLOEXEC), names) for name, place, names in former if names]
+    mounts.mount_tmpfs(OWN, f"mode=755,size={size_bytes},nr_inodes=65536")
+    for name, place in OWN_PLACES.items():
+        path = f"{OWN}/{name}"
+        os.mkdir(path, 0o700)  # noqa: PTH102 - for every box
+        mounts.bind(path, place)
+    for name, fd, names in left:
+        for entry in names:
+            _copy(f"/proc/self/fd/{fd}/{entry}", f"{OWN}/{name}/{entry}")
+        os.close(fd)
+    for path, fd in kept:
+        _uncover(path, fd)
+
+
+def _left(place: str, covered: Sequence[str]) -> list[str]:
+    names = os.listdir(place)  # noqa: PTH208 - for every box, and mostly there is nothing
+    return [name for name in names if not any(Path(path).is_relative_to(f"{place}/{name}") for path in covered)]
+
+
+def _copy(source: str, target: str) -> None:
+    if Path(source).is_dir() and not Path(source).is_symlink():
+        shutil.copytree(source, target, symlinks=True)
+    elif Path(source).is_symlink() or Path(source).is_file():
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def _uncover(path: str, fd: int) -> None:
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.isdir(f"/proc/self/fd/{fd}"):  # noqa: PTH112 - a link that the kernel follows
+        target.mkdir(exist_ok=True)
+    else:
+        target.touch()
+    mounts.attach(fd, path)
+    os.close(fd)

@@ -17,6 +17,9 @@ from typing import Any, Final, NoReturn
 from box_agent.drivers.local import mounts, namespaces, privileges, rootfs, seccomp
 from box_agent.drivers.local.template import StagedTemplate
 
+_SCRATCH_BYTES: Final = 256 * 1024 * 1024
+"""What ``setup`` may leave behind, which every box begins with a copy of."""
+
 
 def usher(order: Mapping[str, Any], control: socket.socket, lifeline: int, identity: int) -> NoReturn:
     """In a fresh fork of the ground. Raises what keeps it from being done. Ends when everything on the stage has."""
@@ -65,6 +68,8 @@ def _init(order: Mapping[str, Any], control: socket.socket, lifeline: int) -> No
     privileges.end_with_parent(signal.SIGKILL)
     mounts.make_private()
     mounts.mount_proc("/proc")
+    covered = rootfs.hidden(rootfs.readable())
+    rootfs.mount_own(_SCRATCH_BYTES, covered, inherit=False)
     if not order["network"]:
         namespaces.raise_loopback()
     wake, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -75,7 +80,7 @@ def _init(order: Mapping[str, Any], control: socket.socket, lifeline: int) -> No
         for fd in (wake, wake_write, lifeline):
             os.close(fd)
         try:
-            _template(order, control)
+            _template(order, control, covered)
         except BaseException as error:  # noqa: BLE001 - see above
             refuse(control, error)
     control.close()
@@ -98,11 +103,11 @@ def _watch(lifeline: int, wake: int) -> NoReturn:
             os._exit(0)  # the template and all its boxes have ended
 
 
-def _template(order: Mapping[str, Any], control: socket.socket) -> NoReturn:
+def _template(order: Mapping[str, Any], control: socket.socket, covered: list[str]) -> NoReturn:
     os.setsid()
     privileges.gain_nothing_by_exec()
     _FILTER.install()
-    StagedTemplate(control, rootfs.hidden(rootfs.readable()), order["network"]).serve()
+    StagedTemplate(control, covered, order["network"]).serve()
 
 
 _FILTER: Final = seccomp.Filter(seccomp.program(seccomp.LANDING) if seccomp.supported() else [])

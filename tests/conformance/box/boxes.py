@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -265,6 +266,18 @@ class Threaded(Box):
     @skill
     def threads(self) -> list[str]:
         return sorted(t.name for t in threading.enumerate())
+
+
+class Prepared(Box):
+    """Its ``setup`` leaves files."""
+
+    def setup(self) -> None:
+        self.place = tempfile.mkdtemp()
+        Path(self.place, "made").write_text("by setup")
+
+    @skill
+    def read(self) -> str:
+        return Path(self.place, "made").read_text()
 
 
 class Broken(Box):

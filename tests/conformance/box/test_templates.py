@@ -12,7 +12,7 @@ import pytest
 
 from box_agent import Box
 from schemas.errors import BlobNotFound, BoxhubError, DeadlineExceeded, DriverUnavailable, SkillFailed
-from tests.conformance.box.boxes import Broken, Threaded, Workshop
+from tests.conformance.box.boxes import Broken, Prepared, Threaded, Workshop
 from tests.conformance.box.conftest import LocalBlobs, Workbench, ask
 
 
@@ -174,6 +174,12 @@ async def test_a_setup_that_a_fork_does_not_carry_over_runs_in_every_box(bench: 
     assert "watcher" in template.notes[0]
     live = await bench.spawn(Threaded)
     assert "watcher" in await live.call(ask("threads"))
+
+
+async def test_temporary_files_of_a_setup_are_there_in_every_box(bench: Workbench) -> None:
+    for _ in range(2):
+        box = await bench.spawn(Prepared)
+        assert await box.call(ask("read")) == "by setup"
 
 
 async def test_a_removed_template_leaves_its_boxes(bench: Workbench) -> None:
