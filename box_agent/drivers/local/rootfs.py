@@ -48,10 +48,12 @@ def readable() -> list[str]:
     """Paths outside the system's directories that a Python program of this interpreter needs, parents first."""
     wanted = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parent}
     sources = Path(__file__).resolve().parents[3]
-    for entry in map(Path, sys.path):
-        if entry == sources:
-            wanted |= {entry / "box_agent", entry / "schemas"}
-        elif entry.is_dir() and not _below(entry, wanted):
+    wanted |= {sources / "box_agent", sources / "schemas"}
+    entries = list(sys.path)
+    if str(sources) in entries:
+        entries.remove(str(sources))  # once it is there for us; when it is there again, others import from it too
+    for entry in map(Path, entries):
+        if entry.is_dir() and not _below(entry, wanted):
             wanted.update(_importable(entry))
     return _outermost(path for path in wanted if not _below(path, (Path("/usr"),)))
 
