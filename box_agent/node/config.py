@@ -67,6 +67,8 @@ class NodeSettings(BaseSettings):
     inherit: tuple[str, ...] = INHERITED
     """Patterns of the variables of this process that boxes get; all else, secrets first, stays with the node."""
     beat_s: float = Field(default=2.0, gt=0)
+    template_bytes: int = Field(default_factory=lambda: memory_bytes() // 8, ge=0)
+    """Memory of warm templates, for each driver; the least recently used go first. 0: no such limit."""
     cache_bytes: int = Field(default=4 * _GIB, ge=0)
     """Blobs kept on this machine, the least recently used go first."""
 

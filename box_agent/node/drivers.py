@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Final, Self
 
@@ -11,6 +11,7 @@ import structlog
 from box_agent.driver import Driver
 from box_agent.drivers.local.driver import LocalDriver
 from box_agent.drivers.process.driver import ProcessDriver
+from box_agent.node.config import NodeSettings
 from box_agent.node.home import NodeHome
 from schemas.box import ISOLATION_ORDER, SpawnRequest
 from schemas.errors import DriverUnavailable
@@ -28,9 +29,11 @@ class Drivers:
         self._exits = AsyncExitStack()
 
     @classmethod
-    def of_this_machine(cls, home: NodeHome, variables: Mapping[str, str], names: Sequence[str]) -> Self:
-        """``variables``: what boxes inherit of the node's environment; ``names``: the drivers to offer."""
-        return cls([_KINDS[name](home.templates / name, variables) for name in names])
+    def of_this_machine(cls, home: NodeHome, settings: NodeSettings) -> Self:
+        """Those that ``settings`` offer, each in a directory of its own."""
+        variables, most = settings.variables(), settings.template_bytes
+        kinds = {name: _KINDS[name] for name in settings.drivers}
+        return cls([kind(home.templates / name, variables, template_bytes=most) for name, kind in kinds.items()])
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as exits:

@@ -33,6 +33,7 @@ from schemas.node import DriverInfo
 if TYPE_CHECKING:
     from box_agent.driver import Blobs, Surroundings
 
+MAX_TEMPLATES: Final = 16
 LAUNCH_S: Final = 30.0
 _SETUP_S: Final = 600.0
 _FORK_S: Final = 10.0
@@ -47,6 +48,8 @@ class Warm:
     blobs: Blobs
     environment: Environment
     process: TemplateProcess
+    memory_bytes: int = 0
+    """When it was made; what it shares with others is counted in parts."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,17 @@ class Place:
 class ForkingDriver(ABC):
     """The port is `box_agent.driver.Driver`. ``home`` is this driver's alone; ``variables`` are what boxes inherit.
 
-    At most ``max_templates`` are kept warm, the least recently used goes first.
+    At most ``max_templates`` are kept warm, and of several not more than ``template_bytes`` of memory together (0: no
+    such limit); the least recently used goes first.
     """
 
-    def __init__(self, home: Path, variables: Mapping[str, str], max_templates: int = 16) -> None:
+    def __init__(
+        self, home: Path, variables: Mapping[str, str], max_templates: int = MAX_TEMPLATES, template_bytes: int = 0
+    ) -> None:
         self._home = home = home.absolute()
         self._variables = dict(variables)
         self._max_templates = max_templates
+        self._template_bytes = template_bytes
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._environments = Environments(home / "environments", self._variables, self._carry_out)
         self._folders = BoxFolders(home / "boxes")
@@ -170,6 +177,8 @@ class ForkingDriver(ABC):
             await self._scope.aclose()
 
     async def sweep(self) -> Sequence[str]:
+        if sys.platform != "linux":
+            return []  # nothing was ever started here
         self._environments.sweep()
         return await asyncio.to_thread(self._sweep)
 
@@ -197,9 +206,15 @@ class ForkingDriver(ABC):
                     await self._drop(fingerprint)
                 warm = self._warm[fingerprint] = await self._build(definition, blobs)
             self._warm.move_to_end(fingerprint)
-        while len(self._warm) > self._max_templates:
+        while self._too_many():
             await self._drop(next(iter(self._warm)))
         return warm
+
+    def _too_many(self) -> bool:
+        if len(self._warm) > self._max_templates:
+            return True
+        held = sum(warm.memory_bytes for warm in self._warm.values())
+        return len(self._warm) > 1 and 0 < self._template_bytes < held
 
     async def _build(self, definition: BoxDefinition, blobs: Blobs) -> Warm:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -219,7 +234,8 @@ class ForkingDriver(ABC):
             process = await self._load(definition, environment, code, set_up_in_box=True)
         took = time.monotonic() - began
         template = Template(definition.fingerprint, self.info.name, round(took, 4), tuple(notes))
-        return Warm(template, definition, blobs, environment, process)
+        memory = await asyncio.to_thread(processes.proportional_bytes, process.process.pid)
+        return Warm(template, definition, blobs, environment, process, memory)
 
     async def _load(
         self, definition: BoxDefinition, environment: Environment, code: Path | None, *, set_up_in_box: bool

@@ -19,6 +19,7 @@ from box_agent.worker import processes
 from schemas.box import Resources
 from schemas.errors import LimitExceeded
 
+_MOUNTS: Final = Path("/proc/self/mountinfo")
 _MARGIN: Final = 64
 """Of processes above the limit: who looks at the number must see it exceeded, to say so."""
 _PERIOD_US: Final = 100_000
@@ -105,6 +106,8 @@ def _settings(resources: Resources) -> dict[str, dict[int, dict[str, str]]]:
 def _places() -> dict[str, Path]:
     """Controller → the group of this process, where it may make groups below it."""
     found: dict[str, Path] = {}
+    if not _MOUNTS.exists():
+        return found  # not Linux
     own = dict(_own_groups())
     for kind, options, mount in _mounts():
         if kind == "cgroup2":
@@ -133,7 +136,7 @@ def _own_groups() -> Iterator[tuple[str, str]]:
 
 
 def _mounts() -> Iterator[tuple[str, list[str], Path]]:
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    for line in _MOUNTS.read_text().splitlines():
         before, _, after = line.partition(" - ")
         kind, _, options = after.split(" ", 2)
         if kind in ("cgroup", "cgroup2"):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from box_agent.driver import CallRequest, Template
-from box_agent.drivers.forking.driver import LAUNCH_S, ForkingDriver, Place, Warm
+from box_agent.drivers.forking.driver import LAUNCH_S, MAX_TEMPLATES, ForkingDriver, Place, Warm
 from box_agent.drivers.forking.environment import Environment, step_failed
 from box_agent.drivers.forking.limits import DEFAULT_PIDS
 from box_agent.drivers.forking.peers import close_all
@@ -48,15 +48,17 @@ class LocalDriver(ForkingDriver):
         "from box_agent.drivers.local.ground import main; main({{fd}}, {{parent}}, {lifeline}, {user})"
     )
 
-    def __init__(self, home: Path, variables: Mapping[str, str], max_templates: int = 16) -> None:
-        super().__init__(home, variables, max_templates)
+    def __init__(
+        self, home: Path, variables: Mapping[str, str], max_templates: int = MAX_TEMPLATES, template_bytes: int = 0
+    ) -> None:
+        super().__init__(home, variables, max_templates, template_bytes)
         self._root = self._home / "root"
         self._root.mkdir(exist_ok=True, mode=0o700)
         self._nothing = self._home / "nothing"
         self._nothing.mkdir(exist_ok=True, mode=0o755)
         self._identity = box_identity()
         self._cgroups = Cgroups(self._home)
-        self._lifeline = os.pipe2(os.O_CLOEXEC)
+        self._lifeline = os.pipe()  # nobody inherits it, but for the ground, which gets the end to read
         self._open = True
         self._ushers: dict[TemplateProcess, Pidfd] = {}
         self._info = DriverInfo(

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+_MAP: Final = Path("/proc/self/uid_map")
 _WANTED: Final = 1_811_000_000
 """Nobody's on any machine: ranges for containers and users end below, the kernel's overflow user is far away."""
 
@@ -15,17 +16,17 @@ def box_identity() -> int:
 
     In a container that has few ids, the highest one but two, where nobody is either.
     """
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or not _MAP.exists():
         return 0
-    mapped = [range(int(first), int(first) + int(count)) for first, count in _ranges("uid_map")]
+    mapped = [range(int(first), int(first) + int(count)) for first, count in _ranges()]
     if any(_WANTED in ids for ids in mapped):
         return _WANTED
     highest = max((ids[-1] for ids in mapped), default=0)
     return max(0, highest - 2)
 
 
-def _ranges(name: str) -> list[tuple[str, str]]:
-    lines = Path(f"/proc/self/{name}").read_text().splitlines()
+def _ranges() -> list[tuple[str, str]]:
+    lines = _MAP.read_text().splitlines()
     return [(first, count) for first, _, count in (line.split() for line in lines)]
 
 

@@ -120,6 +120,18 @@ async def test_a_box_that_writes_to_its_socket_harms_only_itself(shop: Shop) -> 
     assert await other.call(ask("next")) == 1
 
 
+async def test_templates_stay_within_their_memory(shop: Shop) -> None:
+    box = await shop.spawn(Workshop)
+    shop.driver._template_bytes = 1
+    other, _ = await shop.template(Workshop().env(OTHER="template"))
+    assert [t.fingerprint for t in shop.driver.templates] == [other.fingerprint], "the newest stays, whatever it takes"
+    assert await box.call(ask("next")) == 1
+    shop.driver._template_bytes = 10**12
+    again = await shop.spawn(Workshop)
+    assert await again.call(ask("next")) == 1
+    assert len(shop.driver.templates) == 2
+
+
 async def test_too_many_processes_end_the_box(shop: Shop, flag: Flag) -> None:
     box = await shop.spawn(Workshop().limit(pids=40))
     other = await shop.spawn(Workshop)
