@@ -123,6 +123,7 @@ async def outcomes(hole: str = "", cases: Sequence[str] = tuple(CASES)) -> dict[
     folder = Path(tempfile.mkdtemp(prefix="boxhub-escape-"))
     try:
         with outside() as facts:
+            hole = hole.replace("OUTSIDE", str(Path(facts["secret"]).parent))
             driver = with_hole(hole)(folder / "driver", VARIABLES)
             async with hostile(driver, folder, facts) as (_, box):
                 found = {case: await box.call(ask("attempt", case, facts)) for case in cases}

@@ -23,7 +23,7 @@ _TEMPLATE = "import box_agent.drivers.local.template as template"
 
 HOLES: dict[str, tuple[str, str]] = {
     "files": (
-        f"{_ROOTFS}; was = rootfs.readable; rootfs.readable = lambda: [*was(), '/tmp']",
+        f"{_ROOTFS}; was = rootfs.readable; rootfs.readable = lambda: [*was(), 'OUTSIDE']",
         "read_a_file_of_the_node",
     ),
     "read-only": (
