@@ -113,6 +113,11 @@ class Handle(Protocol):
         ...
 
     @property
+    def workspace(self) -> Path:
+        """The same directory, as the box itself names it."""
+        ...
+
+    @property
     def laid(self) -> frozenset[str]:
         """Paths in ``directory`` that came from the definition's environment, not from a branch."""
         ...
@@ -153,7 +158,13 @@ class Driver(Protocol):
     """Makes templates and live boxes. One per node; an async context manager is its only lifetime."""
 
     @property
-    def info(self) -> DriverInfo: ...
+    def info(self) -> DriverInfo:
+        """What it declares; whether it is available is known after `probe`."""
+        ...
+
+    async def probe(self) -> DriverInfo:
+        """Find out by doing whether it works here, within seconds; the reason and the cure when it does not."""
+        ...
 
     @property
     def templates(self) -> Sequence[Template]:

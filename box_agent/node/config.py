@@ -7,7 +7,7 @@ import re
 import socket
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -62,9 +62,13 @@ class NodeSettings(BaseSettings):
     """On SIGTERM running attempts may go on so long; then they end and are tried again elsewhere."""
     idle_s: float | None = Field(default=None, gt=0)
     """A box that nobody calls for so long is stopped, unless its definition says otherwise."""
+    drivers: tuple[Literal["local", "process"], ...] = Field(default=("local", "process"), min_length=1)
+    """Those it offers, where they work; of these a box gets the one that isolates best, unless it names one."""
     inherit: tuple[str, ...] = INHERITED
     """Patterns of the variables of this process that boxes get; all else, secrets first, stays with the node."""
     beat_s: float = Field(default=2.0, gt=0)
+    template_bytes: int = Field(default_factory=lambda: memory_bytes() // 8, ge=0)
+    """Memory of warm templates, for each driver; the least recently used go first. 0: no such limit."""
     cache_bytes: int = Field(default=4 * _GIB, ge=0)
     """Blobs kept on this machine, the least recently used go first."""
 

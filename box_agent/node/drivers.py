@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Self
+from typing import Final, Self
+
+import structlog
 
 from box_agent.driver import Driver
+from box_agent.drivers.local.driver import LocalDriver
 from box_agent.drivers.process.driver import ProcessDriver
+from box_agent.node.config import NodeSettings
 from box_agent.node.home import NodeHome
 from schemas.box import ISOLATION_ORDER, SpawnRequest
 from schemas.errors import DriverUnavailable
 from schemas.node import DriverInfo
 
+_log = structlog.get_logger("boxhub.node")
+_KINDS: Final = {"local": LocalDriver, "process": ProcessDriver}
+
 
 class Drivers:
-    """``async with Drivers(drivers)``: swept of what an earlier process left, and closed in the end."""
+    """``async with Drivers(drivers)``: tried, swept of what an earlier process left, and closed in the end."""
 
     def __init__(self, drivers: Sequence[Driver]) -> None:
         self._drivers = drivers
         self._exits = AsyncExitStack()
 
     @classmethod
-    def of_this_machine(cls, home: NodeHome, variables: Mapping[str, str]) -> Self:
-        """``variables``: what boxes inherit of the node's environment."""
-        return cls([ProcessDriver(home.templates, variables)])
+    def of_this_machine(cls, home: NodeHome, settings: NodeSettings) -> Self:
+        """Those that ``settings`` offer, each in a directory of its own."""
+        variables, most = settings.variables(), settings.template_bytes
+        kinds = {name: _KINDS[name] for name in settings.drivers}
+        return cls([kind(home.templates / name, variables, template_bytes=most) for name, kind in kinds.items()])
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as exits:
             for driver in self._drivers:
                 exits.push_async_callback(driver.aclose)
-                if driver.info.available:
-                    await driver.sweep()
+                await driver.sweep()
+                info = await driver.probe()
+                if not info.available:
+                    _log.warning("driver_unavailable", driver=info.name, reason=info.reason)
             self._exits = exits.pop_all()
         return self
 

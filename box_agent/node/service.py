@@ -57,7 +57,8 @@ class Node:
         settings, exits = self.settings, AsyncExitStack()
         async with exits:
             home = await exits.enter_async_context(NodeHome(settings.directory(self._agent_settings)))
-            self._drivers = await exits.enter_async_context(Drivers.of_this_machine(home, settings.variables()))
+            drivers = Drivers.of_this_machine(home, settings)
+            self._drivers = await exits.enter_async_context(drivers)
             await home.clear_boxes()
             cache = BlobCache(home.blobs)
             self.agent = await exits.enter_async_context(await self._join())

@@ -5,7 +5,9 @@ environment they gave themselves. So "no child left" is the proof that the box h
 control socket before it ends itself. When the node goes away, the control socket closes and the keeper ends the box.
 
 Control socket (SEQPACKET, JSON): the node sends ``{"op": "stop", "grace_s": n}``; the keeper sends
-``{"op": "output", "text": …, "dropped": bytes}`` and at the end ``{"op": "exit", "code": …, "signal": …}``.
+``{"op": "begun"}``, ``{"op": "output", "text": …, "dropped": bytes}`` and at the end ``{"op": "exit", "code": …,
+"signal": …}``. The worker says ``{"op": "working"}`` there, once, before any code of the user runs in it: the kernel
+tells the node who said it.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ _DEAF_TO: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT,
 """What a stray ``kill``, a terminal, or the kernel (SIGHUP, to stopped orphans) might send."""
 
 
-def keep(control: socket.socket, work: Callable[[int], None], worker_fd: int) -> NoReturn:
+def keep(
+    control: socket.socket, work: Callable[[int], None], worker_fd: int, keeper: type[Keeper] | None = None
+) -> NoReturn:
     """Become the keeper of a box whose worker runs ``work(output fd)`` in a child. Called right after a fork.
 
     ``worker_fd`` is the worker's socket, which the keeper must not hold open.
@@ -37,9 +41,9 @@ def keep(control: socket.socket, work: Callable[[int], None], worker_fd: int) ->
     try:
         os.setsid()
         kernel.adopt_orphans()
-        keeper = Keeper(control, work)
+        made = (keeper or Keeper)(control, work)
         os.close(worker_fd)
-        keeper.run()
+        made.run()
     finally:
         os._exit(0)
 
@@ -56,6 +60,7 @@ class Keeper:
         self._second = 0
         self._passed = 0
         self._dropped = 0
+        self._say({"op": "begun"})
         for number in _DEAF_TO:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
@@ -71,6 +76,7 @@ class Keeper:
             kernel.die_with_parent(keeper)
             for fd in (self._wake, wake_write, self._output):
                 os.close(fd)
+            self._say({"op": "working"})
             control.close()
             try:
                 work(output_write)
@@ -127,9 +133,12 @@ class Keeper:
 
     def _end_all(self) -> None:
         while self._reap():
-            processes.kill_descendants(os.getpid())
+            self._kill_rest()
             self._pass_output()  # a writer that blocks on a full pipe still dies, but its last words should be there
             time.sleep(_REAP_S)
+
+    def _kill_rest(self) -> None:
+        processes.kill_descendants(os.getpid())
 
     def _pass_output(self) -> bool:
         """Passes on what is there, within bounds; ``False`` when there is nothing."""
@@ -152,8 +161,8 @@ class Keeper:
         return True
 
     def _say(self, message: dict[str, Any]) -> bool:
-        """Output never waits for the node; the last word does, a little."""
-        last = message["op"] == "exit"
+        """Output never waits for the node; what is said only once does, a little."""
+        last = message["op"] != "output"
         self._control.settimeout(5.0 if last else 0.0)
         try:
             self._control.send(json.dumps(message).encode())

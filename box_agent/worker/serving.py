@@ -76,7 +76,7 @@ class Worker:
         except BaseException as error:  # noqa: BLE001 - whatever the user's code raised, whoever spawned must hear it
             self.send({"t": "failed", "error": setup_error(error).to_info().model_dump(mode="json")})
             os._exit(1)
-        self.send({"t": "ready", "pid": os.getpid()})
+        self.send({"t": "ready"})
         threading.Thread(target=self._read, name="boxhub-reader", daemon=True).start()
         self._execution.run()
         os._exit(0)

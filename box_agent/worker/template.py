@@ -3,8 +3,9 @@
 The first template of a node has nothing but the platform's own imports; `derive` forks it into one per definition, so a
 new Box pays for its own imports only. Loading another Box's code never happens in a process that has some already.
 
-Control socket (SEQPACKET, JSON, descriptors beside it). Orders: ``derive`` (+ the new template's socket), ``load``,
-``spawn`` (+ the worker's socket, the keeper's socket). Every order gets one answer.
+Control socket (SEQPACKET, JSON, descriptors beside it). Orders: ``derive`` (+ the new template's socket), ``load``
+(+ its log, the code), ``spawn`` (+ the worker's socket, the keeper's socket). Every order gets one answer; before the
+first one the template says hello, by which the node learns its pid.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from box_agent.worker.config import extend_environment, replace_environment
 from box_agent.worker.keeper import keep
 from box_agent.worker.serving import BoxSurroundings, Worker, setup_error
 
+_DESCRIPTORS: Final = 16
 ORDER_BYTES: Final = 192 * 1024
 """Largest order or answer; what is larger travels as a file."""
 _HARMLESS: Final = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/dev/full")
@@ -58,6 +60,7 @@ class Template:
         poll = select.poll()
         poll.register(self._control.fileno(), select.POLLIN)
         poll.register(self._wake[0], select.POLLIN)
+        self._control.send(json.dumps({"hello": True}).encode())
         while True:
             ready = {fd for fd, _ in poll.poll()}
             if self._wake[0] in ready:
@@ -67,7 +70,7 @@ class Template:
                 self._obey()
 
     def _obey(self) -> None:
-        data, fds, _, _ = socket.recv_fds(self._control, ORDER_BYTES, 2)
+        data, fds, _, _ = socket.recv_fds(self._control, ORDER_BYTES, _DESCRIPTORS)
         if not data:
             os._exit(0)
         order = json.loads(data)
@@ -79,7 +82,10 @@ class Template:
         finally:
             for fd in fds:
                 os.close(fd)
-        self._control.send(json.dumps({**answer, "n": order["n"]}).encode())
+        self._answer({**answer, "n": order["n"]})
+
+    def _answer(self, answer: dict[str, Any]) -> None:
+        self._control.send(json.dumps(answer).encode())
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
@@ -87,7 +93,7 @@ class Template:
         base = os.getpid()
         pid = os.fork()
         if pid:
-            return {"pid": pid}
+            return {}
         self._leave()
         try:
             kernel.die_with_parent(base)
@@ -104,13 +110,14 @@ class Template:
     def _load(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         """Code, imports, ``setup``; then memory is frozen, so that forks share it."""
         directory = Path(order["directory"])
-        _output_to(Path(order["log"]))
+        for number in (1, 2):
+            os.dup2(fds[0], number)  # what `setup` prints goes to a file, for whoever looks why it failed
         replace_environment(order["env"])
         _add_paths(order["sys_path"])
         os.chdir(directory)
         self._surroundings.directory = directory
-        if order["code"]:
-            self._program = Program.unpack(Path(order["code"]).read_bytes())
+        if len(fds) > 1:
+            self._program = Program.unpack(_content(fds[1]))
         for name in self._program.routes:
             self._program.bound(name)
         self._set_up_in_box = order["set_up_in_box"]
@@ -125,9 +132,8 @@ class Template:
         return {"loaded": True}
 
     def _spawn(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
-        pid = os.fork()
-        if pid:
-            return {"pid": pid}
+        if os.fork():
+            return {}
         self._leave()
         worker, control = fds
 
@@ -174,12 +180,9 @@ def _reap() -> None:
             return
 
 
-def _output_to(log: Path) -> None:
-    """What ``setup`` prints goes to a file, for whoever looks why it failed."""
-    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
-    os.dup2(fd, 1)
-    os.dup2(fd, 2)
-    os.close(fd)
+def _content(fd: int) -> bytes:
+    with os.fdopen(os.dup(fd), "rb") as file:
+        return file.read()
 
 
 def _add_paths(paths: list[str]) -> None:

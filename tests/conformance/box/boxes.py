@@ -7,8 +7,10 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ class Workshop(Box):
     """Sync skills only, so one at a time."""
 
     def setup(self) -> None:
-        self.set_up_by = os.getpid()
+        self.set_up = uuid.uuid4().hex
         self.count = 0
 
     @skill
@@ -39,8 +41,13 @@ class Workshop(Box):
         return self.count
 
     @skill
-    def who(self) -> dict[str, int]:
-        return {"pid": os.getpid(), "set_up_by": self.set_up_by, "session": os.getsid(0)}
+    def who(self) -> dict[str, Any]:
+        return {"pid": os.getpid(), "set_up": self.set_up, "session": os.getsid(0)}
+
+    @skill
+    def inside(self, path: str) -> list[str] | None:
+        """What is in a directory; ``None`` when it is none."""
+        return sorted(p.name for p in Path(path).iterdir()) if Path(path).is_dir() else None
 
     @skill
     def dice(self) -> list[float]:
@@ -259,6 +266,18 @@ class Threaded(Box):
     @skill
     def threads(self) -> list[str]:
         return sorted(t.name for t in threading.enumerate())
+
+
+class Prepared(Box):
+    """Its ``setup`` leaves files."""
+
+    def setup(self) -> None:
+        self.place = tempfile.mkdtemp()
+        Path(self.place, "made").write_text("by setup")
+
+    @skill
+    def read(self) -> str:
+        return Path(self.place, "made").read_text()
 
 
 class Broken(Box):

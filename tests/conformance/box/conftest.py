@@ -13,6 +13,7 @@ import pytest
 
 from box_agent.box.box import Box
 from box_agent.driver import CallRequest, Driver, Handle, Template
+from box_agent.drivers.local.driver import LocalDriver
 from box_agent.drivers.process.driver import ProcessDriver
 from box_agent.files.cache import BlobCache
 from box_agent.worker import processes
@@ -22,7 +23,10 @@ from schemas.ids import new_id
 
 VARIABLES = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "FROM_THE_NODE": "yes"}
 
-DRIVERS: dict[str, Callable[[Path], Driver]] = {"process": lambda home: ProcessDriver(home, VARIABLES)}
+DRIVERS: dict[str, Callable[[Path], Driver]] = {
+    "local": lambda home: LocalDriver(home, VARIABLES),
+    "process": lambda home: ProcessDriver(home, VARIABLES),
+}
 
 
 class LocalBlobs:
@@ -123,6 +127,7 @@ async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     async with AsyncExitStack() as stack:
         driver = DRIVERS[request.param](tmp_path / "driver")
         stack.push_async_callback(driver.aclose)
+        await usable(driver)
         made = Workbench(driver, tmp_path)
         yield made
     assert set(processes.descendants(os.getpid())) - below == set()
@@ -131,13 +136,45 @@ async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     assert list((tmp_path / "driver" / "boxes").iterdir()) == []
 
 
+async def usable(driver: Driver) -> None:
+    """Skips the test where the kernel, or the container around us, forbids what the driver needs."""
+    info = await driver.probe()
+    if not info.available:
+        pytest.skip(f"driver {info.name!r}: {info.reason}")
+
+
+class Flag:
+    """A file that a skill writes to say that it runs: ``str(flag)`` is its name, in the directory of whichever box."""
+
+    def __init__(self, directories: Path) -> None:
+        self._directories = directories
+
+    def __str__(self) -> str:
+        return "flag"
+
+    def _path(self) -> Path | None:
+        return next(self._directories.glob("*/flag"), None)
+
+    def exists(self) -> bool:
+        return self._path() is not None
+
+    def read_text(self) -> str:
+        path = self._path()
+        assert path is not None
+        return path.read_text()
+
+    def unlink(self) -> None:
+        path = self._path()
+        if path is not None:
+            path.unlink()
+
+
 @pytest.fixture
-def flag(tmp_path: Path) -> Path:
-    """A path that a skill writes to say that it runs."""
-    return tmp_path / "flag"
+def flag(tmp_path: Path) -> Flag:
+    return Flag(tmp_path / "work")
 
 
-async def there(path: Path) -> str:
+async def there(path: Path | Flag) -> str:
     """What was written to ``path``, as soon as it is."""
     async with asyncio.timeout(10):
         while not path.exists():  # noqa: ASYNC110 - another process has no event to wait for

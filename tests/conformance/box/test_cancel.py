@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -11,10 +10,10 @@ from box_agent.driver import Handle
 from box_agent.worker.processes import alive
 from schemas.errors import BoxDied, Cancelled, DeadlineExceeded, Unavailable
 from tests.conformance.box.boxes import Lounge, Workshop
-from tests.conformance.box.conftest import Workbench, ask, there
+from tests.conformance.box.conftest import Flag, Workbench, ask, there
 
 
-async def start(box: Handle, skill: str, flag: Path, **options: float) -> asyncio.Task[object]:
+async def start(box: Handle, skill: str, flag: Flag, **options: float) -> asyncio.Task[object]:
     """The skill runs when this returns; its call's id is "c"."""
     call = asyncio.ensure_future(box.call(ask(skill, str(flag), id="c", timeout_s=options.get("timeout_s"))))
     await there(flag)
@@ -23,7 +22,7 @@ async def start(box: Handle, skill: str, flag: Path, **options: float) -> asynci
 
 @pytest.mark.parametrize(("box", "skill"), [(Workshop, "hold"), (Workshop, "spin"), (Lounge, "hold")])
 async def test_a_cancel_ends_the_skill_and_leaves_the_box(
-    bench: Workbench, flag: Path, box: type[Workshop | Lounge], skill: str
+    bench: Workbench, flag: Flag, box: type[Workshop | Lounge], skill: str
 ) -> None:
     live = await bench.spawn(box)
     call = await start(live, skill, flag)
@@ -36,7 +35,7 @@ async def test_a_cancel_ends_the_skill_and_leaves_the_box(
     assert await live.cancel("c") is False
 
 
-async def test_a_skill_may_end_in_good_order(bench: Workbench, flag: Path) -> None:
+async def test_a_skill_may_end_in_good_order(bench: Workbench, flag: Flag) -> None:
     live = await bench.spawn(Workshop)
     call = await start(live, "until_cancelled", flag)
     await live.cancel("c", grace_s=10)
@@ -45,7 +44,7 @@ async def test_a_skill_may_end_in_good_order(bench: Workbench, flag: Path) -> No
 
 @pytest.mark.parametrize(("box", "skill"), [(Workshop, "spin_deaf"), (Lounge, "hold_stubbornly")])
 async def test_what_does_not_listen_is_killed_with_the_box(
-    bench: Workbench, flag: Path, box: type[Workshop | Lounge], skill: str
+    bench: Workbench, flag: Flag, box: type[Workshop | Lounge], skill: str
 ) -> None:
     live = await bench.spawn(box)
     call = await start(live, skill, flag)
@@ -59,9 +58,9 @@ async def test_what_does_not_listen_is_killed_with_the_box(
     assert (await live.wait()).error is not None
 
 
-async def test_a_call_that_waits_its_turn_can_be_cancelled(bench: Workbench, flag: Path) -> None:
+async def test_a_call_that_waits_its_turn_can_be_cancelled(bench: Workbench, flag: Flag) -> None:
     for box in (Workshop, Lounge):
-        flag.unlink(missing_ok=True)
+        flag.unlink()
         live = await bench.spawn(box)
         first = await start(live, "hold", flag)
         waiting = asyncio.ensure_future(live.call(ask("add", 1, 1, id="w")))
@@ -76,7 +75,7 @@ async def test_a_call_that_waits_its_turn_can_be_cancelled(bench: Workbench, fla
         assert await live.call(ask("add", 1, 1)) == 2
 
 
-async def test_a_caller_that_leaves_takes_its_call_along(bench: Workbench, flag: Path) -> None:
+async def test_a_caller_that_leaves_takes_its_call_along(bench: Workbench, flag: Flag) -> None:
     live = await bench.spawn(Workshop)
     call = await start(live, "hold", flag)
     call.cancel()
@@ -88,7 +87,7 @@ async def test_a_caller_that_leaves_takes_its_call_along(bench: Workbench, flag:
 
 @pytest.mark.parametrize(("box", "skill"), [(Workshop, "hold"), (Workshop, "spin"), (Lounge, "hold")])
 async def test_the_deadline_ends_the_skill(
-    bench: Workbench, flag: Path, box: type[Workshop | Lounge], skill: str
+    bench: Workbench, flag: Flag, box: type[Workshop | Lounge], skill: str
 ) -> None:
     live = await bench.spawn(box)
     with pytest.raises(DeadlineExceeded) as late:
@@ -97,14 +96,14 @@ async def test_the_deadline_ends_the_skill(
     assert await live.call(ask("add", 1, 1)) == 2
 
 
-async def test_a_deadline_that_had_to_kill_is_still_a_deadline(bench: Workbench, flag: Path) -> None:
+async def test_a_deadline_that_had_to_kill_is_still_a_deadline(bench: Workbench, flag: Flag) -> None:
     live = await bench.spawn(Workshop)
     with pytest.raises(DeadlineExceeded):
         await live.call(ask("spin_deaf", str(flag), timeout_s=0.3))
     assert not alive(live.pid)
 
 
-async def test_stop_ends_calls(bench: Workbench, flag: Path) -> None:
+async def test_stop_ends_calls(bench: Workbench, flag: Flag) -> None:
     live = await bench.spawn(Workshop)
     call = await start(live, "hold", flag)
     exit = await live.stop(grace_s=10)

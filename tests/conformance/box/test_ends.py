@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
 from box_agent.worker.processes import alive, descendants
 from schemas.errors import AlreadyExists, BoxDied
 from tests.conformance.box.boxes import Workshop
-from tests.conformance.box.conftest import Workbench, ask, there
+from tests.conformance.box.conftest import Flag, Workbench, ask, there
 
 
 def boxes_processes() -> set[int]:
@@ -20,7 +19,7 @@ def boxes_processes() -> set[int]:
 
 
 @pytest.mark.parametrize("how", ["stop", "cancel", "kill", "exit"])
-async def test_children_sessions_and_daemons_end_with_the_box(bench: Workbench, flag: Path, how: str) -> None:
+async def test_children_sessions_and_daemons_end_with_the_box(bench: Workbench, flag: Flag, how: str) -> None:
     await bench.template(Workshop)
     before = boxes_processes()
     box = await bench.spawn(Workshop)
@@ -44,7 +43,7 @@ async def test_children_sessions_and_daemons_end_with_the_box(bench: Workbench, 
     await asyncio.wait({call})
 
 
-async def test_processes_that_multiply_end_too(bench: Workbench, flag: Path) -> None:
+async def test_processes_that_multiply_end_too(bench: Workbench, flag: Flag) -> None:
     await bench.template(Workshop)
     before = boxes_processes()
     box = await bench.spawn(Workshop)
@@ -82,7 +81,7 @@ async def test_an_id_is_free_again_when_its_box_has_ended(bench: Workbench) -> N
     assert await again.call(ask("next")) == 1
 
 
-async def test_closing_the_driver_ends_its_boxes(bench: Workbench, flag: Path) -> None:
+async def test_closing_the_driver_ends_its_boxes(bench: Workbench, flag: Flag) -> None:
     boxes = [await bench.spawn(Workshop) for _ in range(3)]
     call = asyncio.ensure_future(boxes[0].call(ask("family", str(flag))))
     await there(flag)
@@ -94,7 +93,7 @@ async def test_closing_the_driver_ends_its_boxes(bench: Workbench, flag: Path) -
     await bench.driver.aclose()
 
 
-async def test_stats_count_the_whole_family(bench: Workbench, flag: Path) -> None:
+async def test_stats_count_the_whole_family(bench: Workbench, flag: Flag) -> None:
     box = await bench.spawn(Workshop)
     alone = await box.stats()
     assert alone.processes == 1

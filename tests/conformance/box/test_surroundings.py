@@ -13,7 +13,7 @@ from tests.conformance.box.conftest import Workbench, ask
 
 async def test_its_own_directory_is_the_current_one(bench: Workbench) -> None:
     box = await bench.spawn(Workshop)
-    assert await box.call(ask("write", "made.txt", "here")) == str(box.directory / "made.txt")
+    assert await box.call(ask("write", "made.txt", "here")) == str(box.workspace / "made.txt")
     assert (box.directory / "made.txt").read_text() == "here"
 
 
@@ -27,10 +27,9 @@ async def test_the_environment_is_the_boxs_own(bench: Workbench, monkeypatch: py
     assert await box.call(ask("environment", "FROM_THE_NODE")) == "yes"
     assert await box.call(ask("environment", "BOXHUB_BOX")) == box.id
     for name in ("HOME", "TMPDIR"):
-        private = Path(await box.call(ask("environment", name)))
-        assert private.is_dir()
-        assert private != Path.home()
-        assert list(private.iterdir()) == []
+        private = await box.call(ask("environment", name))
+        assert private != str(Path.home())
+        assert await box.call(ask("inside", private)) == []
 
 
 async def test_no_descriptor_but_its_own(bench: Workbench, tmp_path: Path) -> None:
@@ -48,7 +47,7 @@ async def test_no_descriptor_but_its_own(bench: Workbench, tmp_path: Path) -> No
 async def test_context_tells_who_and_where(bench: Workbench) -> None:
     box = await bench.spawn(Workshop, id="talker")
     said = await box.call(ask("talk", id="c"))
-    assert said == f"tester called talker.talk in {box.directory}"
+    assert said == f"tester called talker.talk in {box.workspace}"
     assert bench.heard.emitted == [
         ("talker", "c", "progress", {"fraction": 0.5, "note": "half-way"}),
         ("talker", "c", "log", {"text": "a line"}),
@@ -99,7 +98,7 @@ async def test_the_last_words_of_a_box_are_heard(bench: Workbench) -> None:
 async def test_commands_run_in_the_directory_and_stream_their_output(bench: Workbench) -> None:
     box = await bench.spawn(Workshop, id="sh")
     done = await box.call(ask("shell", 'pwd; echo "$BOXHUB_BOX"; echo err >&2; exit 3', id="c"))
-    assert done == {"code": 3, "output": f"{box.directory}\nsh\nerr\n", "truncated": False}
+    assert done == {"code": 3, "output": f"{box.workspace}\nsh\nerr\n", "truncated": False}
     assert bench.heard.text("log") == done["output"]
     done = await box.call(ask("shell", "yes | head -c 3000000"))
     assert done["truncated"]

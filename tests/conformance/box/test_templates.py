@@ -12,7 +12,7 @@ import pytest
 
 from box_agent import Box
 from schemas.errors import BlobNotFound, BoxhubError, DeadlineExceeded, DriverUnavailable, SkillFailed
-from tests.conformance.box.boxes import Broken, Threaded, Workshop
+from tests.conformance.box.boxes import Broken, Prepared, Threaded, Workshop
 from tests.conformance.box.conftest import LocalBlobs, Workbench, ask
 
 
@@ -62,17 +62,30 @@ async def test_what_is_in_the_directory_goes_over_the_environment(bench: Workben
     assert (directory / "dir").read_text() == "a file here"
 
 
-async def test_a_chain_of_commands_continues_where_it_was(bench: Workbench, tmp_path: Path) -> None:
-    count = tmp_path / "count"
-    first = Workshop().run(f"echo one >> {count}; echo 1 > one")
-    await bench.template(first)
-    await bench.template(first.run(f"echo two >> {count}; cat one > two"))
-    live = await bench.spawn(first.run(f"echo two >> {count}; cat one > two").env(OTHER="value"))
-    assert (await live.call(ask("listing")))["two"] == "1\n"
-    ran = count.read_text().split()
-    assert ran.count("two") >= 1
-    await bench.template(first)
-    assert count.read_text().split() == ran
+async def test_a_chain_of_commands_continues_where_it_was(bench: Workbench) -> None:
+    """What ran before is not run again, or it would have thrown other dice."""
+    dice = "head -c 16 /dev/urandom | od -An -tx1"
+    first = Workshop().run(f"{dice} > one")
+    alone = await (await bench.spawn(first)).call(ask("listing"))
+    live = await bench.spawn(first.run(f"{dice} > two; cat one > copy"))
+    both = await live.call(ask("listing"))
+    assert both["one"] == both["copy"] == alone["one"] != both["two"]
+    again = await (await bench.spawn(first.env(OTHER="value").run("true"))).call(ask("listing"))
+    assert again["one"] != alone["one"], "a command may look at its variables"
+    assert await (await bench.spawn(first)).call(ask("listing")) == alone
+
+
+async def test_a_command_that_builds_stands_where_boxes_stand(bench: Workbench, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("hunter2")
+    tmp_path.chmod(0o755)
+    box = Workshop().run(f"cat {secret} > seen 2>&1 || true; id -u > user; pwd > where")
+    found = await (await bench.spawn(box)).call(ask("listing"))
+    if bench.driver.info.isolation == "none":
+        assert found["seen"] == "hunter2"
+    else:
+        assert "hunter2" not in found["seen"]
+        assert (found["user"], found["where"]) == ("1000\n", "/workspace\n")
 
 
 async def test_packages_are_there_for_skills_and_commands(bench: Workbench, tmp_path: Path) -> None:
@@ -161,6 +174,12 @@ async def test_a_setup_that_a_fork_does_not_carry_over_runs_in_every_box(bench: 
     assert "watcher" in template.notes[0]
     live = await bench.spawn(Threaded)
     assert "watcher" in await live.call(ask("threads"))
+
+
+async def test_temporary_files_of_a_setup_are_there_in_every_box(bench: Workbench) -> None:
+    for _ in range(2):
+        box = await bench.spawn(Prepared)
+        assert await box.call(ask("read")) == "by setup"
 
 
 async def test_a_removed_template_leaves_its_boxes(bench: Workbench) -> None:

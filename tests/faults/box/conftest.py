@@ -1,40 +1,57 @@
-"""The process driver with what the conformance suite has around a driver, and its parts to be killed."""
+"""A driver that forks from templates, with what the conformance suite has around one, and its parts to be killed."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from box_agent.drivers.forking.driver import ForkingDriver
+from box_agent.drivers.local.driver import LocalDriver
 from box_agent.drivers.process.driver import ProcessDriver
 from box_agent.worker import processes
-from tests.conformance.box.conftest import VARIABLES, Workbench, open_descriptors
+from tests.conformance.box.conftest import VARIABLES, Flag, Workbench, open_descriptors, usable
+
+FORKING: dict[str, type[ForkingDriver]] = {"local": LocalDriver, "process": ProcessDriver}
 
 
 class Shop(Workbench):
-    """A `Workbench` whose driver is known to be the process driver."""
+    """A `Workbench` whose driver is known to fork."""
 
-    driver: ProcessDriver
+    driver: ForkingDriver
 
-    def template_pid(self, box: int) -> int:
-        """The parent of a keeper."""
-        return processes.parents()[box]
+    def __init__(self, name: str, driver: ForkingDriver, folder: Path) -> None:
+        super().__init__(driver, folder)
+        self.name = name
+
+    @property
+    def first_template(self) -> int:
+        assert self.driver._base is not None
+        return self.driver._base.process.pid
+
+    @staticmethod
+    def template_pid(worker: int) -> int:
+        parents = processes.parents()
+        return parents[parents[worker]]
 
     @staticmethod
     def keeper_pid(worker: int) -> int:
         return processes.parents()[worker]
 
 
-@pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+@pytest.fixture(params=sorted(FORKING))
+async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shop]:
     """Whatever a test killed: nothing may be left after it."""
-    import os
-
     descriptors, below = open_descriptors(), set(processes.descendants(os.getpid()))
-    async with ProcessDriver(tmp_path / "driver", VARIABLES) as driver:
-        made = Shop(driver, tmp_path)
+    driver = FORKING[request.param](tmp_path / "driver", VARIABLES)
+    try:
+        await usable(driver)
+        made = Shop(request.param, driver, tmp_path)
         yield made
+    finally:
+        await driver.aclose()
     assert set(processes.descendants(os.getpid())) - below == set()
     assert processes.marked(frozenset(made.spawned)) == {}
     assert open_descriptors() == descriptors
@@ -42,5 +59,5 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
 
 
 @pytest.fixture
-def flag(tmp_path: Path) -> Path:
-    return tmp_path / "flag"
+def flag(tmp_path: Path) -> Flag:
+    return Flag(tmp_path / "work")

@@ -1,4 +1,4 @@
-"""A program that holds a driver with busy boxes, to be killed: ``python -m tests.faults.box.holder FOLDER``."""
+"""A program that holds a driver with busy boxes, to be killed: ``python -m tests.faults.box.holder DRIVER FOLDER``."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import asyncio
 import sys
 from pathlib import Path
 
-from box_agent.drivers.process.driver import ProcessDriver
 from tests.conformance.box.boxes import Workshop
 from tests.conformance.box.conftest import VARIABLES, Workbench, ask, there
+from tests.faults.box.conftest import FORKING
 
 BOXES = ("held-1", "held-2", "held-3")
 
 
-async def main(folder: Path) -> None:
-    async with ProcessDriver(folder / "driver", VARIABLES) as driver:
+async def main(name: str, folder: Path) -> None:
+    async with FORKING[name](folder / "driver", VARIABLES) as driver:
         bench = Workbench(driver, folder)
         boxes = [await bench.spawn(Workshop, id=name) for name in BOXES]
-        flags = [folder / f"flag-{n}" for n in range(3)]
+        flags = [box.directory / "flag" for box in boxes]
         skills = ("family", "spin", "hold")
         calls = [
-            asyncio.ensure_future(box.call(ask(skill, str(flag), timeout_s=None)))
-            for box, skill, flag in zip(boxes, skills, flags, strict=True)
+            asyncio.ensure_future(box.call(ask(skill, "flag", timeout_s=None)))
+            for box, skill in zip(boxes, skills, strict=True)
         ]
         for flag in flags:
             await there(flag)
@@ -30,4 +30,4 @@ async def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2])))

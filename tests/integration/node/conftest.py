@@ -1,4 +1,4 @@
-"""A real nats-server, a real hub and a real node with the process driver, all in this process but the boxes."""
+"""A real nats-server, a real hub and a real node, all in this process but the boxes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from tests.servers.nats import NatsServer
 
 QUICK = TaskSettings(lease_s=3.0, grace_s=0.2, scan_s=0.1, refused_wait_s=0.05, start_ack_s=5.0, poll_s=0.2)
 """Seconds where the defaults have tens of them."""
+
+PLAIN: dict[str, Any] = {"beat_s": 0.2, "stop_grace_s": 0.5, "drivers": ("process",)}
+"""Most of these tests look at what a skill does to files and processes of this machine; ``test_drivers`` does not."""
 
 StartNode = Callable[..., Awaitable[Node]]
 
@@ -46,7 +49,7 @@ async def start_node(hub: Hub, shared_nats_server: NatsServer, tenant: str, tmp_
     async with AsyncExitStack() as nodes:
 
         async def start(name: str = "here", **settings: Any) -> Node:
-            made = NodeSettings(name=name, home=tmp_path / name, **({"beat_s": 0.2, "stop_grace_s": 0.5} | settings))
+            made = NodeSettings(name=name, home=tmp_path / name, **(PLAIN | settings))
             return await nodes.enter_async_context(Node(made, agent_settings(shared_nats_server.url, tenant)))
 
         yield start

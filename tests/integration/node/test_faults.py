@@ -33,7 +33,7 @@ class NodeProcess:
         self._log = home.with_suffix(".log")
         self._environment = {
             **os.environ, "BOXHUB_NATS_URL": url, "BOXHUB_TENANT": tenant, "BOXHUB_NODE_BEAT_S": "0.2",
-            "BOXHUB_NODE_STOP_GRACE_S": "0.5", "BOXHUB_CLOSE_TIMEOUT_S": "2",
+            "BOXHUB_NODE_STOP_GRACE_S": "0.5", "BOXHUB_NODE_DRIVERS": '["process"]', "BOXHUB_CLOSE_TIMEOUT_S": "2",
         }  # fmt: skip
         self.process: asyncio.subprocess.Process
 
@@ -184,5 +184,6 @@ async def test_boxes_work_on_while_the_bus_is_away(nats_server: NatsServer, tena
 
 def _settings(tmp_path: Path):
     from box_agent.node.config import NodeSettings
+    from tests.integration.node.conftest import PLAIN
 
-    return NodeSettings(name="here", home=tmp_path / "here", beat_s=0.2, stop_grace_s=0.5)
+    return NodeSettings(name="here", home=tmp_path / "here", **PLAIN)

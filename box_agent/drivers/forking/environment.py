@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -42,12 +42,20 @@ class Environment:
     """There is nothing in ``directory``, so nothing to lay."""
 
 
+CarryOut = Callable[[RunStep, Path, Sequence[Path], Mapping[str, str]], Awaitable[None]]
+"""Runs one command with everything it starts, in a directory, with packages on the path and these variables.
+
+Raises `SkillFailed` with its output when it fails, `DeadlineExceeded` at its time limit. Cancelled, it has ended.
+"""
+
+
 class Environments:
     """Builds and caches environments below ``home``. Concurrent builds of the same thing end in one directory."""
 
-    def __init__(self, home: Path, variables: Mapping[str, str]) -> None:
+    def __init__(self, home: Path, variables: Mapping[str, str], carry_out: CarryOut) -> None:
         self._home = home
         self._variables = dict(variables)
+        self._carry_out = carry_out
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def sweep(self) -> None:
@@ -61,7 +69,7 @@ class Environments:
         packages.reverse()  # a higher layer's packages win
         variables = self._with(packages, definition.env)
         chain = [s for s in definition.steps if not isinstance(s, PipStep)]
-        directory = await self._directory(chain, [p.name for p in packages], variables, blobs)
+        directory = await self._directory(chain, packages, variables, blobs)
         empty = not await asyncio.to_thread(lambda: any(directory.iterdir()))
         return Environment(directory, tuple(packages), variables, empty)
 
@@ -90,12 +98,12 @@ class Environments:
     # --- files and commands -------------------------------------------------------------------------------------------
 
     async def _directory(
-        self, chain: Sequence[Step], packages: Sequence[str], variables: Mapping[str, str], blobs: Blobs
+        self, chain: Sequence[Step], packages: Sequence[Path], variables: Mapping[str, str], blobs: Blobs
     ) -> Path:
         """Cached after every command; files are cheap to lay again."""
         prints = [_digest(["chain"])]
         for step in chain:
-            ran = [list(packages), dict(variables), sys.version] if isinstance(step, RunStep) else []
+            ran = [[p.name for p in packages], dict(variables), sys.version] if isinstance(step, RunStep) else []
             prints.append(_digest([prints[-1], step.model_dump(mode="json"), *ran]))
         done = max((i for i, p in enumerate(prints) if self._work(p).exists()), default=-1)
         if done == len(chain):
@@ -111,8 +119,7 @@ class Environments:
                 if isinstance(step, FilesStep):
                     await _lay(step, work, blobs)
                 elif isinstance(step, RunStep):
-                    command = ["/bin/sh", "-c", step.command]
-                    await _run(command, work, variables, step.timeout_s, step.command)
+                    await self._carry_out(step, work, packages, variables)
                     if index + 1 < len(chain):
                         await asyncio.to_thread(self._keep, work, prints[index + 1])
             _publish(work, self._work(prints[-1]))
@@ -176,6 +183,11 @@ def _publish(made: Path, target: Path) -> None:
             raise
 
 
+async def run_here(step: RunStep, directory: Path, packages: Sequence[Path], variables: Mapping[str, str]) -> None:
+    """`CarryOut` as a process beside this one."""
+    await _run(["/bin/sh", "-c", step.command], directory, variables, step.timeout_s, step.command)
+
+
 async def _run(
     arguments: Sequence[str], directory: Path, variables: Mapping[str, str], timeout_s: float, what: str
 ) -> None:
@@ -188,6 +200,7 @@ async def _run(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
+        umask=0o022,  # boxes may run as another user than this process
     )
     try:
         async with asyncio.timeout(timeout_s):
@@ -201,13 +214,17 @@ async def _run(
             processes.kill_tree(process.pid)
             await process.wait()
     if process.returncode != 0:
-        said = output.decode(errors="replace")[-_SAID_BYTES:].strip()
-        raise SkillFailed(
-            f"step {what!r} ended with exit code {process.returncode}: {said or 'it printed nothing'}",
-            type="StepFailed",
-            exit_code=process.returncode,
-            output=said,
-        )
+        raise step_failed(what, process.returncode, output.decode(errors="replace"))
+
+
+def step_failed(what: str, exit_code: int | None, output: str) -> SkillFailed:
+    said = output[-_SAID_BYTES:].strip()
+    return SkillFailed(
+        f"step {what!r} ended with exit code {exit_code}: {said or 'it printed nothing'}",
+        type="StepFailed",
+        exit_code=exit_code,
+        output=said,
+    )
 
 
 def _digest(content: object) -> str:

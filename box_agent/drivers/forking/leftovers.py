@@ -35,8 +35,6 @@ class BoxFolders:
         """Raises ``FileExistsError`` when the box is there already."""
         folder = self._home / box
         folder.mkdir(mode=0o700)
-        for name in ("home", "tmp"):
-            (folder / name).mkdir(mode=0o700)
         return folder
 
     def record(self, box: str, keeper: int) -> None:

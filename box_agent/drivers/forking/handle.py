@@ -1,4 +1,4 @@
-"""`ProcessHandle`: one live box of the process driver."""
+"""`ForkedHandle`: one live box that was forked from a template."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from box_agent.driver import CallRequest, Exit, Stats
-from box_agent.drivers.process.keeping import KeeperControl
-from box_agent.drivers.process.link import PendingCall, WorkerLink
+from box_agent.drivers.forking.keeping import KeeperControl
+from box_agent.drivers.forking.link import PendingCall, WorkerLink
 from box_agent.worker import processes
 from schemas.errors import (
     BoxDied,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from box_agent.bus.scope import Scope
     from box_agent.driver import Surroundings
-    from box_agent.drivers.process.templates import Pidfd
+    from box_agent.drivers.forking.templates import Pidfd
     from box_agent.worker.frames import Frame
     from schemas.box import Resources
 
@@ -42,20 +42,24 @@ _REQUESTS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What a handle needs of its driver. ``settle(box, orphaned)`` ends what a keeper that died left, if it did."""
+    """What a handle needs of its driver.
+
+    ``settle(box, orphaned)`` ends what a keeper that died left, if it did; it may know why the box had to end.
+    """
 
     surroundings: Surroundings
     scope: Scope
-    settle: Callable[[str, bool], Awaitable[None]]
+    settle: Callable[[str, bool], Awaitable[BoxhubError | None]]
 
 
-class ProcessHandle:
+class ForkedHandle:
     """Made by the driver once keeper and worker were forked; `start` waits until the worker takes calls."""
 
     def __init__(
         self,
         box: str,
         directory: Path,
+        workspace: Path,
         laid: frozenset[str],
         keeper: Pidfd,
         sockets: tuple[socket.socket, socket.socket],
@@ -65,6 +69,7 @@ class ProcessHandle:
         """``sockets``: our ends of the worker's and of the keeper's."""
         self._box = box
         self._directory = directory
+        self._workspace = workspace
         self._laid = laid
         self._keeper = keeper
         self._resources = resources
@@ -83,7 +88,8 @@ class ProcessHandle:
     async def start(self) -> None:
         """Raises `BoxDied`, or what the set-up of the box raised."""
         await asyncio.get_running_loop().create_unix_connection(lambda: self._link, sock=self._socket)
-        self._pid = await asyncio.shield(self._link.ready)
+        await asyncio.shield(self._link.ready)
+        self._pid = await asyncio.shield(self._control.worker)
 
     @property
     def id(self) -> str:
@@ -96,6 +102,10 @@ class ProcessHandle:
     @property
     def directory(self) -> Path:
         return self._directory
+
+    @property
+    def workspace(self) -> Path:
+        return self._workspace
 
     @property
     def laid(self) -> frozenset[str]:
@@ -243,7 +253,9 @@ class ProcessHandle:
         await self._keeper.ended.wait()
         self._link.close()
         self._socket.close()
-        await self._settle(self._box, last is None)
+        why = await self._settle(self._box, last is None)
+        if self._error is None and not self._asked:
+            self._error = why
         if last is None:
             ended = Exit(
                 signal=signal.SIGKILL, asked=self._asked, reason="" if self._asked else "its keeper was killed"

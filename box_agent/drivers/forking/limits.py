@@ -22,6 +22,8 @@ _MEMORY_S: Final = 1.0
 _GROWN: Final = 32
 _LOAD: Final = Path("/proc/loadavg")
 
+Exceeded = Callable[[str, Resources], LimitExceeded | None]
+
 
 class Limited(Protocol):
     """A live box as far as this is concerned."""
@@ -43,8 +45,10 @@ class Limited(Protocol):
 class LimitWatch:
     """Ends boxes that have more processes or more memory than they may."""
 
-    def __init__(self, boxes: Callable[[], Mapping[str, Limited]]) -> None:
+    def __init__(self, boxes: Callable[[], Mapping[str, Limited]], exceeded: Exceeded) -> None:
+        """``exceeded``: what else is known of a box with a memory limit, asked as often as its memory is weighed."""
         self._boxes = boxes
+        self._exceeded = exceeded
         self._threads = 0
         self._memory_at = 0.0
 
@@ -64,11 +68,11 @@ class LimitWatch:
             self._threads = threads
             if weigh:
                 self._memory_at = loop.time()
-            for box, error in await asyncio.to_thread(_look, boxes, weigh):
+            for box, error in await asyncio.to_thread(_look, boxes, weigh, self._exceeded):
                 box.exceed(error)
 
 
-def _look(boxes: list[Limited], weigh: bool) -> list[tuple[Limited, LimitExceeded]]:
+def _look(boxes: list[Limited], weigh: bool, exceeded: Exceeded) -> list[tuple[Limited, LimitExceeded]]:
     children = processes.families()
     found: list[tuple[Limited, LimitExceeded]] = []
     for box in boxes:
@@ -78,6 +82,8 @@ def _look(boxes: list[Limited], weigh: bool) -> list[tuple[Limited, LimitExceede
         if len(pids) > most:
             said = f"{box.id} has more than {most} processes"
             found.append((box, LimitExceeded(said, limit="pids", allowed=most, box=box.id)))
+        elif weigh and memory and (known := exceeded(box.id, box.resources)) is not None:
+            found.append((box, known))
         elif weigh and memory and (used := sum(map(processes.proportional_bytes, pids))) > memory:
             said = f"{box.id} uses {used} bytes of memory, {memory} are allowed"
             found.append((box, LimitExceeded(said, limit="memory_bytes", allowed=memory, box=box.id)))

@@ -42,8 +42,8 @@ class WorkerLink(asyncio.Protocol):
     """Frames in both directions. ``on_request`` and ``on_emit`` take what the box says by itself."""
 
     def __init__(self, on_request: Callable[[Frame], None], on_emit: Callable[[Frame], None]) -> None:
-        self.ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        """The worker's pid once it takes calls; `BoxDied`, or what its set-up raised, when it never will."""
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done once it takes calls; `BoxDied`, or what its set-up raised, when it never will."""
         self.calls: dict[str, PendingCall] = {}
         self._transport: asyncio.Transport | None = None
         self._decoder = Decoder()
@@ -130,7 +130,7 @@ class WorkerLink(asyncio.Protocol):
         if self.ready.done():
             return
         if frame["t"] == "ready":
-            self.ready.set_result(int(frame["pid"]))
+            self.ready.set_result(None)
         else:
             self.ready.set_exception(_error(frame))
 

@@ -1,0 +1,92 @@
+"""What a box of the local driver costs, as root and as an ordinary user, against a fresh interpreter with imports."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Sequence
+
+from benchmarks.harness import Benchmark, Row
+from benchmarks.spawns import BASELINE, measured
+
+_FRESH = f"python -c '{BASELINE}'"
+_MIB = 1024 * 1024
+
+
+def spawn_root() -> Sequence[Row]:
+    """One spawn until its first skill has answered; nothing where this is not run by root."""
+    return _spawn("spawn_root", as_user=False, demand=15.0) if os.geteuid() == 0 else []
+
+
+def spawn_user() -> Sequence[Row]:
+    return _spawn("spawn_user", as_user=True, demand=10.0)
+
+
+def _spawn(name: str, *, as_user: bool, demand: float) -> Sequence[Row]:
+    found = measured("one_by_one", as_user=as_user)
+    spawn, discard, fresh = (statistics.median(found[key]) for key in ("spawn", "discard", "baseline"))
+    runs = len(found["spawn"])
+    slowest = _percentile(found["spawn"], 0.99)
+    return [
+        _row(name, spawn, fresh, fresh / spawn, demand, "s", runs, _FRESH, f"p99 {slowest * 1000:.1f} ms"),
+        _row(name.replace("spawn", "discard"), discard, spawn, spawn / discard, 1.0, "s", runs, "spawn of it"),
+    ]
+
+
+def burst_root() -> Sequence[Row]:
+    return _burst("root", as_user=False, demand=100.0) if os.geteuid() == 0 else []
+
+
+def burst_user() -> Sequence[Row]:
+    return _burst("user", as_user=True, demand=60.0)
+
+
+def _burst(who: str, *, as_user: bool, demand: float) -> Sequence[Row]:
+    """Eight at once. The demand is a rate; it is written as the ratio that it means in this run."""
+    found = measured("burst", as_user=as_user)
+    rate, fresh = statistics.median(found["rate"]), statistics.median(found["baseline"])
+    runs = len(found["rate"])
+    slowest = _percentile(found["each"], 0.99)
+    note = f"demand {demand:g}/s"
+    return [
+        _row(f"spawn_burst_{who}", rate, fresh, rate / fresh, demand / fresh, "boxes/s", runs, _FRESH, note),
+        _row(f"spawn_p99_burst_{who}", slowest, 8 / fresh, 8 / fresh / slowest, None, "s", len(found["each"]), _FRESH),
+    ]
+
+
+def box_memory() -> Sequence[Row]:
+    """At 200 live boxes. The demand, 3 MB shared in parts and 0.6 MB of the kernel, as the ratio that it means."""
+    found = measured("memory", as_user=os.geteuid() != 0)
+    shared, kernel, fresh = found["shared"][0], found["kernel"][0], found["baseline"][0]
+    note = f"PSS {shared / _MIB:.2f} MB + kernel {kernel / _MIB:.2f} MB"
+    total, most = shared + kernel, 3.6 * _MIB
+    return [_row("box_memory", total / _MIB, fresh / _MIB, fresh / total, fresh / most, "MB", 1, _FRESH, note)]
+
+
+def _row(
+    name: str,
+    ours: float,
+    base: float,
+    ratio: float,
+    demand: float | None,
+    unit: str,
+    runs: int,
+    of: str,
+    note: str = "",
+) -> Row:
+    wanted = None if demand is None else round(demand, 3)
+    met = demand is None or ratio >= demand
+    return Row(name, round(ours, 6), round(base, 6), of, round(ratio, 3), wanted, met, unit, runs, note)
+
+
+def _percentile(values: Sequence[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+BENCHMARKS = [
+    Benchmark("spawn_root", spawn_root),
+    Benchmark("spawn_user", spawn_user),
+    Benchmark("spawn_burst_root", burst_root),
+    Benchmark("spawn_burst_user", burst_user),
+    Benchmark("box_memory", box_memory),
+]

@@ -1,0 +1,14 @@
+"""Live boxes forked from warm templates: what the process driver and the local driver have in common.
+
+===============  ====================================================================
+``driver``       `ForkingDriver`: builds, spawns, settles; how a box stands is the adapter's
+``environment``  a definition's steps carried out: files, packages, commands, cached
+``templates``    template processes: built once, forked often, rebuilt when they die
+``handle``       `ForkedHandle`: one live box
+``link``         the node's end of the worker's socket: calls, streams, requests
+``keeping``      the node's end of the keeper's socket: output, and how the box ended
+``peers``        messages with descriptors, and the pid of who sent them
+``limits``       processes and memory of a whole box
+``leftovers``    what is on the disk for each box, and the sweep of what a dead node left
+===============  ====================================================================
+"""

@@ -1,0 +1,35 @@
+"""Live boxes in Linux namespaces, made by root or by any user, forked from templates that stand behind the wall too.
+
+Three kinds of process, each in what the one before it made (``docs/isolation.md`` draws it):
+
+- the *ground*: our code only, sees the machine; one per driver. It makes *stages* and lends directories;
+- a *template* on its stage: the Box's code is loaded here, behind the wall already: allow-listed files, no network, a
+  user and pid namespace of its own, a system call filter that cannot be taken off;
+- a *box*: keeper (pid 1) and worker, forked from the template, with ``/workspace``, ``/tmp``, ``/proc``, network and
+  user namespace of their own, without any capability, under the final filter.
+
+On the node's side:
+
+==============  ==========================================================
+``driver``      `LocalDriver`: the ground held, places made, boxes settled
+``builder``     the box in which the commands of an environment run
+``identity``    as whom boxes run on this machine
+``trial``       whether it works here: by doing, and why not
+``cgroups``     limits of a whole box, where the machine lets us set them
+==============  ==========================================================
+
+On the far side, in the processes above:
+
+==============  ==========================================================
+``ground``      the first process: derives stages, lends directories
+``stage``       from the ground to a template's own world
+``template``    `StagedTemplate`: forks boxes into worlds of their own
+``landing``     from the template to a box's own world
+``rootfs``      what of the machine's files a Box sees
+``mounts``      the mount API
+``namespaces``  unshare, setns, user mappings, the loopback device
+``privileges``  capabilities, no_new_privs, resource limits
+``seccomp``     the system call filters, assembled
+``libc``        calling it, and its errors as ``OSError``
+==============  ==========================================================
+"""

@@ -1,0 +1,260 @@
+"""`LocalDriver`: live boxes in Linux namespaces, for root and for any other user."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import ClassVar, Final
+
+from box_agent.driver import CallRequest, Template
+from box_agent.drivers.forking.driver import LAUNCH_S, MAX_TEMPLATES, ForkingDriver, Place, Warm
+from box_agent.drivers.forking.environment import Environment, step_failed
+from box_agent.drivers.forking.limits import DEFAULT_PIDS
+from box_agent.drivers.forking.peers import close_all
+from box_agent.drivers.forking.templates import Pidfd, TemplateProcess
+from box_agent.drivers.local import rootfs
+from box_agent.drivers.local.builder import Builder
+from box_agent.drivers.local.cgroups import Cgroups
+from box_agent.drivers.local.identity import box_identity, hand_over
+from box_agent.drivers.local.trial import NoBlobs, Unheard, before_trying, explain
+from schemas.box import BoxDefinition, Policy, Resources, RunStep, SpawnRequest
+from schemas.errors import BoxhubError, LimitExceeded
+from schemas.ids import new_id
+from schemas.node import DriverInfo
+
+_TRIAL_S: Final = 10.0
+_END_S: Final = 2.0
+_LEND_S: Final = 10.0
+_SCRATCH_BYTES: Final = 256 * 1024 * 1024
+"""Of ``/tmp``, ``/dev/shm`` and the home directory together, in memory, unless the box's ``disk_bytes`` is less."""
+_OPEN_FILES: Final = 8192
+_MORE_PROCESSES: Final = 64
+"""Than the limit says are not possible at all; between the two the box is ended, and told why."""
+_NOT_FOR_BOXES: Final = ("PIP_*", "*_proxy", "*_PROXY")
+"""Where packages come from may have a credential in it; a box has no network anyway."""
+
+
+class LocalDriver(ForkingDriver):
+    """Declares ``namespace``. As root, boxes run as a user that nobody else is; otherwise as the node's own."""
+
+    boot: ClassVar[str] = (
+        "from box_agent.drivers.local.ground import main; main({{fd}}, {{parent}}, {lifeline}, {user})"
+    )
+
+    def __init__(
+        self, home: Path, variables: Mapping[str, str], max_templates: int = MAX_TEMPLATES, template_bytes: int = 0
+    ) -> None:
+        super().__init__(home, variables, max_templates, template_bytes)
+        self._root = self._home / "root"
+        self._root.mkdir(exist_ok=True, mode=0o700)
+        self._nothing = self._home / "nothing"
+        self._nothing.mkdir(exist_ok=True, mode=0o755)
+        self._identity = box_identity()
+        self._cgroups = Cgroups(self._home)
+        self._lifeline = os.pipe()  # nobody inherits it, but for the ground, which gets the end to read
+        self._open = True
+        self._ushers: dict[TemplateProcess, Pidfd] = {}
+        self._info = DriverInfo(
+            name="local", isolation="namespace", branching="fs", available=False, reason="it was not tried yet"
+        )
+
+    @property
+    def info(self) -> DriverInfo:
+        return self._info
+
+    # --- whether it works ---------------------------------------------------------------------------------------------
+
+    async def probe(self) -> DriverInfo:
+        reason = before_trying() or await self._try()
+        self._info = self._info.model_copy(update={"available": not reason, "reason": reason})
+        return self._info
+
+    async def _try(self) -> str:
+        """One box without code, made and ended; what went wrong, if anything did."""
+        definition = BoxDefinition(name="trial", fingerprint="trial")
+        directory = self._home / "trial"
+        directory.mkdir(exist_ok=True)
+        try:
+            async with asyncio.timeout(_TRIAL_S):
+                template = await self.build_template(definition, NoBlobs())
+                request = SpawnRequest(id="trial", definition=definition, timeout_s=_TRIAL_S)
+                box = await self.spawn(template, request, directory, Unheard())
+                await box.stop(0)
+        except (BoxhubError, OSError) as error:
+            return explain(error)
+        except TimeoutError:
+            return explain(TimeoutError(f"it took longer than {_TRIAL_S:g} s"))
+        finally:
+            await self.remove_template(definition.fingerprint)
+            shutil.rmtree(directory, ignore_errors=True)
+        return ""
+
+    # --- commands of an environment -----------------------------------------------------------------------------------
+
+    async def _carry_out(
+        self, step: RunStep, directory: Path, packages: Sequence[Path], variables: Mapping[str, str]
+    ) -> None:
+        """In a box of its own whose workspace is ``directory``. It has the network: commands fetch things."""
+        box = new_id("build")
+        code = self._home / "builder"
+        definition, blobs = Builder().pack()
+        await asyncio.to_thread(code.write_bytes, blobs[definition.code])
+        definition = definition.model_copy(update={"fingerprint": box, "policy": Policy(network="full")})
+        environment = Environment(self._nothing, tuple(packages), variables, empty=True)
+        process = await self._load(definition, environment, code, set_up_in_box=False)
+        try:
+            warm = Warm(Template(box, "local", 0.0), definition, NoBlobs(), environment, process)
+            handle = await self._start(warm, box, directory, Unheard())
+            try:
+                arguments = {"command": step.command, "timeout_s": step.timeout_s}
+                done = await handle.call(CallRequest(box, "carry_out", (), arguments))
+            finally:
+                await handle.stop(0)
+        finally:
+            await self._discard(process)
+        if done["exit_code"] != 0:
+            raise step_failed(step.command, done["exit_code"], done["output"])
+
+    # --- templates ----------------------------------------------------------------------------------------------------
+
+    async def _launch(self) -> TemplateProcess:
+        boot = self.boot.format(lifeline=self._lifeline[0], user=self._identity)
+        variables = self._for_boxes(self._variables)
+        return await TemplateProcess.launch(variables, self._home, boot, LAUNCH_S, (self._lifeline[0],))
+
+    async def _derive(
+        self, base: TemplateProcess, definition: BoxDefinition, environment: Environment
+    ) -> TemplateProcess:
+        self._ushers = {process: pid for process, pid in self._ushers.items() if not pid.ended.is_set()}
+        seen = self._seen(environment)
+        sources = (environment.directory, *environment.packages)
+        binds = dict(zip(map(str, (seen.directory, *seen.packages)), map(str, sources), strict=True))
+        network = definition.policy.network == "full"
+        process, answer = await base.derive(
+            LAUNCH_S, {"root": str(self._root), "binds": binds, "network": network}
+        )  # fmt: skip
+        try:
+            self._ushers[process] = Pidfd(answer["pid"])
+        except ProcessLookupError:
+            pass  # it has ended, and with it the template: whoever uses that finds out
+        return process
+
+    def _seen(self, environment: Environment) -> Environment:
+        packages = {str(path): f"{rootfs.PACKAGES}/{path.name}" for path in environment.packages}
+        variables = self._for_boxes(environment.variables)
+        for name, value in variables.items():
+            for source, target in packages.items():
+                value = value.replace(source, target)
+            variables[name] = value
+        programs = str(Path(sys.executable).parent)
+        if programs not in variables.get("PATH", "").split(":"):
+            variables["PATH"] = f"{variables.get('PATH', '')}:{programs}".lstrip(":")
+        return replace(
+            environment,
+            directory=Path(rootfs.ENVIRONMENT),
+            packages=tuple(map(Path, packages.values())),
+            variables=variables,
+        )
+
+    def _for_boxes(self, variables: Mapping[str, str]) -> dict[str, str]:
+        return {
+            name: value
+            for name, value in variables.items()
+            if not any(fnmatchcase(name, pattern) for pattern in _NOT_FOR_BOXES)
+        }
+
+    async def _discard(self, process: TemplateProcess) -> None:
+        usher = self._ushers.pop(process, None)
+        if usher is not None:
+            await _end(usher, at_once=True)
+        await process.aclose()
+
+    async def _end_stages(self) -> None:
+        if self._open:
+            self._open = False
+            os.close(self._lifeline[1])
+        for usher in self._ushers.values():
+            await _end(usher, at_once=False)
+        self._ushers.clear()
+        if self._lifeline[0] >= 0:
+            os.close(self._lifeline[0])
+            self._lifeline = (-1, -1)
+
+    # --- boxes --------------------------------------------------------------------------------------------------------
+
+    async def _place(self, warm: Warm, box: str, directory: Path, folder: Path) -> Place:
+        resources = warm.definition.resources
+        if self._identity:
+            await asyncio.to_thread(hand_over, directory, self._identity)
+        groups = await self._groups(box, resources)
+        try:
+            lent = await (await self._first()).order({"op": "lend", "directory": str(directory)}, (), _LEND_S)
+        except BaseException:
+            close_all(groups)
+            raise
+        return Place(
+            Path(rootfs.WORKSPACE),
+            {"HOME": rootfs.HOME, "TMPDIR": "/tmp", "USER": "box", "LOGNAME": "box"},  # noqa: S108 - its own
+            {"caps": _caps(resources), "scratch_bytes": min(resources.disk_bytes or _SCRATCH_BYTES, _SCRATCH_BYTES)},
+            (*lent.fds, *groups),
+        )
+
+    def _vacate(self, box: str) -> None:
+        self._cgroups.remove(box)
+
+    def _exceeded(self, box: str, resources: Resources) -> LimitExceeded | None:
+        return self._cgroups.exceeded(box, resources)
+
+    async def _groups(self, box: str, resources: Resources) -> tuple[int, ...]:
+        if not self._cgroups.limits(resources):
+            return ()
+        making = asyncio.ensure_future(asyncio.to_thread(self._cgroups.make, box, resources))
+        try:
+            return tuple(await asyncio.shield(making))
+        except asyncio.CancelledError:
+            await asyncio.wait({making})  # a thread goes on when its caller is cancelled
+            if making.exception() is None:
+                close_all(tuple(making.result()))
+            raise
+
+    async def _settle(self, box: str, orphaned: bool) -> BoxhubError | None:
+        """The kernel ended all of its pid namespace before its keeper was gone."""
+        resources = self._handles[box].resources
+        why = None
+        if self._cgroups.limits(resources):
+            why = await asyncio.to_thread(self._cgroups.exceeded, box, resources)
+            await asyncio.to_thread(self._cgroups.remove, box)
+        await self._forget(box)
+        return why
+
+    async def sweep(self) -> Sequence[str]:
+        found = await super().sweep()
+        await asyncio.to_thread(self._cgroups.sweep)
+        return found
+
+
+def _caps(resources: Resources) -> dict[str, int]:
+    return {
+        "RLIMIT_NPROC": (resources.pids or DEFAULT_PIDS) + _MORE_PROCESSES,
+        "RLIMIT_NOFILE": _OPEN_FILES,
+        "RLIMIT_CORE": 0,
+    }
+
+
+async def _end(process: Pidfd, *, at_once: bool) -> None:
+    """Returns when it has ended."""
+    if not at_once:
+        try:
+            async with asyncio.timeout(_END_S):
+                await process.ended.wait()
+        except TimeoutError:
+            pass
+    process.send(signal.SIGKILL)
+    await process.ended.wait()

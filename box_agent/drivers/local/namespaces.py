@@ -1,0 +1,56 @@
+"""Entering new namespaces and going back to one."""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+from pathlib import Path
+from typing import Final
+
+from box_agent.drivers.local.libc import call
+
+MOUNT: Final = 0x00020000
+CGROUP: Final = 0x02000000
+HOST_NAME: Final = 0x04000000
+IPC: Final = 0x08000000
+USER: Final = 0x10000000
+PID: Final = 0x20000000
+NETWORK: Final = 0x40000000
+ALL: Final = MOUNT | CGROUP | HOST_NAME | IPC | USER | PID | NETWORK
+_NAMES: Final = {
+    MOUNT: "mount", CGROUP: "cgroup", HOST_NAME: "uts", IPC: "ipc", USER: "user", PID: "pid", NETWORK: "net",
+}  # fmt: skip
+_SIOCGIFFLAGS: Final = 0x8913
+_SIOCSIFFLAGS: Final = 0x8914
+_IFF_UP: Final = 1
+_INTERFACE: Final = struct.Struct("16sH22x")
+
+
+def unshare(which: int) -> None:
+    """New ones for this process; of `PID` for the children that it forks from now on."""
+    call("unshare", which, about=", ".join(name for flag, name in _NAMES.items() if which & flag))
+
+
+def join_pid(fd: int) -> None:
+    """Children that are forked from now on are in the pid namespace of ``fd``."""
+    call("setns", fd, PID, about="pid")
+
+
+def map_identity(inside: int, user: int, group: int) -> None:
+    """In a user namespace just entered: the one user and group there are, ``inside``; and as its parent knows them."""
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{inside} {user} 1"), ("gid_map", f"{inside} {group} 1")):
+        Path(f"/proc/self/{name}").write_text(text)
+
+
+def name_host(name: str) -> None:
+    data = name.encode()[:63]
+    call("sethostname", data, len(data))
+
+
+def raise_loopback() -> None:
+    """A new network namespace has a loopback device that is down, and nothing else."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        answer = fcntl.ioctl(sock, _SIOCGIFFLAGS, _INTERFACE.pack(b"lo", 0))
+        name, flags = _INTERFACE.unpack(answer)
+        fcntl.ioctl(sock, _SIOCSIFFLAGS, _INTERFACE.pack(name, flags | _IFF_UP))
