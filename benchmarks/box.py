@@ -24,6 +24,8 @@ def spawn_user() -> Sequence[Row]:
 
 def _spawn(name: str, *, as_user: bool, demand: float) -> Sequence[Row]:
     found = measured("one_by_one", as_user=as_user)
+    if found is None:
+        return []
     spawn, discard, fresh = (statistics.median(found[key]) for key in ("spawn", "discard", "baseline"))
     runs = len(found["spawn"])
     slowest = _percentile(found["spawn"], 0.99)
@@ -44,6 +46,8 @@ def burst_user() -> Sequence[Row]:
 def _burst(who: str, *, as_user: bool, demand: float) -> Sequence[Row]:
     """Eight at once. The demand is a rate; it is written as the ratio that it means in this run."""
     found = measured("burst", as_user=as_user)
+    if found is None:
+        return []
     rate, fresh = statistics.median(found["rate"]), statistics.median(found["baseline"])
     runs = len(found["rate"])
     slowest = _percentile(found["each"], 0.99)
@@ -57,6 +61,8 @@ def _burst(who: str, *, as_user: bool, demand: float) -> Sequence[Row]:
 def box_memory() -> Sequence[Row]:
     """At 200 live boxes. The demand, 3 MB shared in parts and 0.6 MB of the kernel, as the ratio that it means."""
     found = measured("memory", as_user=os.geteuid() != 0)
+    if found is None:
+        return []
     shared, kernel, fresh = found["shared"][0], found["kernel"][0], found["baseline"][0]
     note = f"PSS {shared / _MIB:.2f} MB + kernel {kernel / _MIB:.2f} MB"
     total, most = shared + kernel, 3.6 * _MIB

@@ -177,8 +177,11 @@ MEASURES: dict[str, Callable[[], Coroutine[Any, Any, Numbers]]] = {
 }
 
 
-def measured(measure: str, *, as_user: bool) -> Numbers:
-    """One of `MEASURES` in a process of its own; ``as_user``: an ordinary user's, when this one is root's."""
+def measured(measure: str, *, as_user: bool) -> Numbers | None:
+    """One of `MEASURES` in a process of its own; ``as_user``: an ordinary user's, when this one is root's.
+
+    ``None``, and a line that says why, where the driver does not work.
+    """
     command = [sys.executable, "-m", "benchmarks.spawns", measure]
     with tempfile.TemporaryDirectory(prefix="boxhub-bench-") as folder:
         environment = {**os.environ, "TMPDIR": folder, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -188,7 +191,11 @@ def measured(measure: str, *, as_user: bool) -> Numbers:
             os.chown(folder, USER, USER)
             command = [sys.executable, "-m", "tests.ordinary_user", *command]
         sources = Path(__file__).parents[1]
-        done = subprocess.run(command, cwd=sources, env=environment, stdout=subprocess.PIPE, check=True)
+        done = subprocess.run(command, cwd=sources, env=environment, capture_output=True, check=False)
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason was given"]
+        print(f"  {measure} was not measured: {said[-1]}", file=sys.stderr)
+        return None
     found: Any = json.loads(done.stdout)
     return dict(found)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import socket
 import struct
-from pathlib import Path
 from typing import Final
 
 from box_agent.drivers.local.libc import call
@@ -40,7 +40,11 @@ def join_pid(fd: int) -> None:
 def map_identity(inside: int, user: int, group: int) -> None:
     """In a user namespace just entered: the one user and group there are, ``inside``; and as its parent knows them."""
     for name, text in (("setgroups", "deny"), ("uid_map", f"{inside} {user} 1"), ("gid_map", f"{inside} {group} 1")):
-        Path(f"/proc/self/{name}").write_text(text)
+        fd = os.open(f"/proc/self/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
 
 
 def name_host(name: str) -> None:

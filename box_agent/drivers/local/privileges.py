@@ -47,7 +47,7 @@ def gain_nothing_by_exec() -> None:
 def drop_capabilities() -> None:
     """All of them, from every set, and every way to have one again."""
     _prctl("securebits", _PR_SET_SECUREBITS, _LOCKED_SECUREBITS)
-    for capability in range(_last_capability() + 1):
+    for capability in range(last_capability() + 1):
         _prctl("capbset", _PR_CAPBSET_DROP, capability)
     _prctl("ambient", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
@@ -55,7 +55,8 @@ def drop_capabilities() -> None:
 
 
 @cache
-def _last_capability() -> int:
+def last_capability() -> int:
+    """Of this kernel. Asked before a fork, it is known in the child."""
     return int(Path("/proc/sys/kernel/cap_last_cap").read_text())
 
 

@@ -34,6 +34,7 @@ class StagedTemplate(Template):
         super().__init__(control)
         self._covered = covered
         self._network = network
+        privileges.last_capability()
         self._own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
 
     def _spawn(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
