@@ -71,6 +71,10 @@ class TreeMerge:
             return theirs
         if same(base, theirs) or same(ours, theirs):
             return ours
+        if base is not None and (ours is None or theirs is None):
+            new = ours or theirs
+            if new is not None and (new.kind == "dir") != (base.kind == "dir"):
+                return new  # both have deleted what was there, and one has put something of another kind in its place
         if _can_descend(base, ours, theirs):
             return await self._sub_tree(path, sides)
         if ours is not None and theirs is not None and ours.kind == theirs.kind == "file":

@@ -143,7 +143,7 @@ class NatsServer:
         # The limits are ceilings, not reservations of disk: streams may declare theirs freely below them.
         self._config_file.write_text(
             f'server_name: test\nlisten: "127.0.0.1:{self.port or _ANY_PORT}"\n'
-            f'jetstream {{ store_dir: "{self.store_dir}", max_mem: 1GB, max_file: 100GB }}\n{self._extra_config}\n'
+            f'jetstream {{ store_dir: "{self.store_dir}", max_mem: 1GB, max_file: 100TB }}\n{self._extra_config}\n'
         )
         command: list[str | Path] = [self.binary.path, "--config", self._config_file]
         self._process = ServerProcess(str(self.binary), command, is_ready=lambda line: "Server is ready" in line)

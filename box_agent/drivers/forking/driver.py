@@ -242,8 +242,11 @@ class ForkingDriver(ABC):
     ) -> TemplateProcess:
         try:
             process = await self._derive(await self._first(), definition, environment)
-        except TemplateGone:  # it died unnoticed
-            process = await self._derive(await self._first(), definition, environment)
+        except TemplateGone:  # it died unnoticed; a second time is no accident
+            try:
+                process = await self._derive(await self._first(), definition, environment)
+            except TemplateGone as error:
+                raise BoxDied(f"the template of {definition.name!r} ends before it is loaded: {error}") from error
         log = self._logs / f"{definition.fingerprint[:40]}.log"
         seen = self._seen(environment)
         order = {

@@ -179,7 +179,7 @@ def test_a_script_that_closes_nothing_says_goodbye_and_ends(pair: Pair, tenant: 
         agent = box_agent.connect("short")
         agent.on_message(print)
         agent.send_message("short", "hello")
-        print("tenant", agent.tenant)
+        print(f"tenant {agent.tenant}")
     """
     process = script(code, planner.aio.connection._url, tenant)
     out, err = process.communicate(timeout=30)

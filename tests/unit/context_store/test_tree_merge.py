@@ -174,6 +174,18 @@ async def test_a_resolver_decides(trees):
     assert sorted(seen) == [(name, 1, 2, 3) for name in ("gone", "text", "theirs")]
 
 
+async def test_another_kind_in_place_of_what_both_deleted(trees):
+    for before, after in (("d", "d/x"), ("d/x", "d")):
+        assert await merged(trees, {before: b"1", "e": b""}, {"e": b""}, {after: b"2", "e": b""}) == {
+            after: b"2",
+            "e": b"",
+        }
+        assert await merged(trees, {before: b"1", "e": b""}, {after: b"2", "e": b""}, {"e": b""}) == {
+            after: b"2",
+            "e": b"",
+        }
+
+
 async def test_modes_merge_apart_from_content(trees):
     base, ours, theirs = {"f": (b"1\n2\n", 0o644)}, {"f": (b"1\n2\n", 0o755)}, {"f": (b"1\n2\n3\n", 0o644)}
     hashes = [await trees.put_files(EMPTY_TREE, side) for side in (base, ours, theirs)]
