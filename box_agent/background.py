@@ -21,6 +21,7 @@ class Background:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._closers: dict[int, Callable[[], Coroutine[Any, Any, None]]] = {}
+        self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="boxhub", daemon=True)
         self._thread.start()
@@ -33,12 +34,23 @@ class Background:
         if self._closed:
             coroutine.close()
             raise RuntimeError("this process is ending; its agents are closed")
-        future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        try:
+        future: Future[T] | None = None
+        try:  # from here on: the loop may be at work, and the interrupt arrive, before the next line is reached
+            future = asyncio.run_coroutine_threadsafe(self._tracked(coroutine), self._loop)
             return future.result()
         except BaseException:
-            future.cancel()
+            if future is not None:
+                future.cancel()
             raise
+
+    async def _tracked(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            return await coroutine
+        finally:
+            self._running.discard(task)
 
     def do(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function on the loop."""
@@ -74,7 +86,12 @@ class Background:
         closers = list(self._closers.values())
 
         async def close_all() -> None:
+            left = self._running - {asyncio.current_task()}  # nobody waits for them any longer
+            for task in left:
+                task.cancel()
             async with asyncio.timeout(_CLOSE_S):
+                if left:
+                    await asyncio.wait(left)
                 await asyncio.gather(*(closer() for closer in closers))
 
         try:

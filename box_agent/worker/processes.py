@@ -160,6 +160,8 @@ def proportional_bytes(pid: int) -> int:
 
 def send(pid: int, number: int) -> bool:
     """Send a signal; ``False`` when the process is gone."""
+    if pid < 1:
+        raise ValueError(f"{pid} is no process: the kernel would take it for a group of them, our own maybe")
     try:
         os.kill(pid, number)
     except (ProcessLookupError, PermissionError):

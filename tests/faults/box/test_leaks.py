@@ -92,7 +92,7 @@ async def die(box: Handle, chance: random.Random) -> None:
             processes.send(keeper, signal.SIGKILL)
         case "template" if template > 1:
             processes.send(template, signal.SIGKILL)
-        case "above" if parents.get(template, 1) not in (1, os.getpid()):
+        case "above" if template > 1 and parents.get(template, 1) not in (0, 1, os.getpid()):
             processes.send(parents[template], signal.SIGKILL)
         case "call":
             call = asyncio.ensure_future(box.call(ask("family", "flag", timeout_s=0.2)))
