@@ -18,6 +18,7 @@ class DriverInfo(Value):
     branching: Branching
     available: bool = True
     reason: str = ""
+    mounts: bool = False  # it can show a box directories of the machine, read-only
 
 
 class NodeInfo(Model):

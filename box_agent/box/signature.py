@@ -163,6 +163,12 @@ def hints_of(fn: Callable[..., Any], name: str) -> dict[str, Any]:
         return {}  # builtins carry no annotations
 
 
+def wants_instance(fn: Callable[..., Any]) -> bool:
+    """Whether its first parameter is an unannotated ``self``."""
+    first = next(iter(inspect.signature(fn).parameters.values()), None)
+    return first is not None and first.name == "self" and first.annotation is first.empty
+
+
 def _is_context(hint: Any) -> bool:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return any(_is_context(a) for a in typing.get_args(hint))

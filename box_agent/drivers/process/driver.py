@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from weakref import WeakValueDictionary
 
 from box_agent.bus.scope import Scope
-from box_agent.driver import Template
+from box_agent.driver import LayerState, Template
 from box_agent.drivers.process.environment import Environment, Environments, lay
 from box_agent.drivers.process.handle import Around, ProcessHandle
 from box_agent.drivers.process.leftovers import BoxFolders
@@ -23,7 +23,7 @@ from box_agent.drivers.process.limits import LimitWatch
 from box_agent.drivers.process.templates import Pidfd, TemplateGone, TemplateProcess
 from box_agent.worker import processes
 from box_agent.worker.processes import MARKER
-from schemas.box import BoxDefinition, Resources, SpawnRequest
+from schemas.box import BoxDefinition, CacheEntry, Resources, SpawnRequest
 from schemas.errors import AlreadyExists, BoxDied, BoxhubError, DeadlineExceeded, DriverUnavailable
 from schemas.node import DriverInfo
 
@@ -68,6 +68,7 @@ class ProcessDriver:
         self._building: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._warm: OrderedDict[str, _Warm] = OrderedDict()
         self._handles: dict[str, ProcessHandle] = {}
+        self._standing: dict[str, Environment] = {}  # by box: it keeps what the box stands on
         self._starting: set[str] = set()
         self._watching = False
 
@@ -125,7 +126,7 @@ class ProcessDriver:
         lock = self._building.setdefault(fingerprint, asyncio.Lock())
         async with lock:
             warm = self._warm.get(fingerprint)
-            if warm is None or not warm.process.alive:
+            if warm is None or not warm.process.alive or warm.environment.expired:
                 if warm is not None:
                     await self._drop(fingerprint)
                 warm = self._warm[fingerprint] = await self._build(definition, blobs)
@@ -203,6 +204,20 @@ class ProcessDriver:
         await warm.process.aclose()
         return True
 
+    # --- cache --------------------------------------------------------------------------------------------------------
+
+    def explain(self, definition: BoxDefinition) -> Sequence[LayerState]:
+        states = self._environments.layers(definition)
+        warm = self._warm.get(definition.fingerprint)
+        usable = warm is not None and warm.process.alive and not warm.environment.expired
+        return [*states, LayerState(usable, warm.environment.expires_at if warm is not None else None)]
+
+    def cached(self) -> Sequence[CacheEntry]:
+        return self._environments.entries()
+
+    def prune(self, unused_s: float) -> Sequence[CacheEntry]:
+        return self._environments.prune(unused_s)
+
     # --- boxes --------------------------------------------------------------------------------------------------------
 
     async def spawn(
@@ -245,6 +260,7 @@ class ProcessDriver:
         around = Around(surroundings, self._scope, self._settle)
         handle = ProcessHandle(box, directory, laid, keeper, sockets, warm.definition.resources, around)
         self._handles[box] = handle
+        self._standing[box] = warm.environment
         self._watch_limits()
         try:
             self._folders.record(box, keeper.pid)
@@ -296,6 +312,7 @@ class ProcessDriver:
             await asyncio.to_thread(processes.kill_marked, frozenset((box,)))
         await asyncio.to_thread(self._folders.remove, box)
         del self._handles[box]
+        self._standing.pop(box, None)
 
     async def _end_orphans(self, box: str) -> None:
         """What a killed keeper left is a template's child now, or, if that is gone too, anybody's."""
