@@ -44,9 +44,10 @@ class Composition:
 
     def with_parts(self, parts: Iterable[Part]) -> Composition:
         """Every part in the form it has in ``parts``; what was preferred stays so. Raises as `plus` does."""
-        changed = tuple(parts)
-        prints = {old.fingerprint: new.fingerprint for old, new in zip(self.parts, changed, strict=True)}
-        kept = frozenset((prints.get(winner, winner), prints.get(loser, loser)) for winner, loser in self.preferences)
+        changed, kept = tuple(parts), self.preferences
+        if kept:  # fingerprints cost a walk through the code
+            prints = {old.fingerprint: new.fingerprint for old, new in zip(self.parts, changed, strict=True)}
+            kept = frozenset((prints.get(winner, winner), prints.get(loser, loser)) for winner, loser in kept)
         made = Composition(changed, kept)
         made.check()
         return made

@@ -21,6 +21,7 @@ import site
 import sys
 import sysconfig
 import types
+import typing
 import uuid
 from functools import lru_cache
 from pathlib import Path
@@ -33,7 +34,7 @@ from schemas.errors import InvalidInput
 _PLAIN: Final = (str, bytes, int, float, complex, bool, type(None), type(Ellipsis))
 _BY_REPR: Final = (
     decimal.Decimal, fractions.Fraction, datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo,
-    pathlib.PurePath, uuid.UUID, range, re.Pattern, slice, types.GenericAlias, types.UnionType,
+    pathlib.PurePath, uuid.UUID, range, re.Pattern, slice,
 )  # fmt: skip
 """Immutable, with a ``repr`` that says everything."""
 _SECRET: Final = (pydantic.SecretStr, pydantic.SecretBytes)
@@ -90,7 +91,7 @@ def members_of(cls: type, without: frozenset[str], below: type) -> dict[str, str
     """
     found: dict[str, Any] = {}
     for ancestor in reversed(cls.__mro__):
-        if ancestor in (object, below):
+        if issubclass(below, ancestor):
             continue
         found |= {name: value for name, value in vars(ancestor).items() if not _BOOKKEEPING.fullmatch(name)}
     return {name: code_identity(value) for name, value in sorted(found.items()) if name not in without}
@@ -125,7 +126,9 @@ class _Walk:
             self._compound(value, root)
 
     def _compound(self, value: Any, root: bool) -> None:
-        if isinstance(value, types.FunctionType):
+        if typing.get_origin(value) is not None:
+            self._hint(value)
+        elif isinstance(value, types.FunctionType):
             self._function(value, root)
         elif isinstance(value, type):
             self._class(value, known=True)
@@ -162,6 +165,14 @@ class _Walk:
             pass
         if isinstance(value, pydantic.BaseModel) or travels_by_value(kind.__module__):
             self.value(getattr(value, "__dict__", None))
+
+    def _hint(self, hint: Any) -> None:
+        """``list[Menu]`` and the like; what `Annotated` adds counts by what it says of itself."""
+        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+        if origin is typing.Annotated:
+            self._say("annotated", *map(_said, arguments[1:]))
+            arguments = arguments[:1]
+        self._items(f"hint {origin!r}" if not isinstance(origin, type) else "hint", [origin, *arguments])
 
     def _function(self, fn: types.FunctionType, root: bool) -> None:
         if not root and not travels_by_value(fn.__module__ or ""):

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from box_agent.box.identity import code_identity
+from box_agent.box.signature import hints_of
 from schemas.box import Policy, Resources, SkillSpec, Step
 from schemas.errors import CompositionConflict
 
@@ -75,4 +76,6 @@ class Part:
         how = self.skills[name]
         inside = how if isinstance(how, str) else getattr(how, "__name__", name)
         spec = self.specs[name].model_dump(mode="json", exclude={"description", "part", "secrets"})
-        return [inside, spec, code_identity(self.function(name))]
+        fn = self.function(name)
+        hints = code_identity(sorted(hints_of(fn, name).items()))  # arguments are converted as they say
+        return [inside, spec, code_identity(fn), hints]

@@ -164,9 +164,8 @@ def hints_of(fn: Callable[..., Any], name: str) -> dict[str, Any]:
 
 
 def wants_instance(fn: Callable[..., Any]) -> bool:
-    """Whether its first parameter is an unannotated ``self``."""
-    first = next(iter(inspect.signature(fn).parameters.values()), None)
-    return first is not None and first.name == "self" and first.annotation is first.empty
+    """Whether a ``setup`` is to be called with the instance of its part: its first parameter is ``self``."""
+    return next(iter(inspect.signature(fn).parameters), "") == "self"
 
 
 def _is_context(hint: Any) -> bool:

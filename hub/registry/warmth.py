@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
+from box_agent.box.explaining import explain
 from hub.scheduler import Demand, Placement, place
 from schemas.box import BoxDefinition, CacheEntry, Explanation, SpawnRequest
-from schemas.errors import BoxNotFound, NotFound
+from schemas.errors import BoxNotFound, NoCapacity, NotFound
 from schemas.node import NodeInfo, node_address
 
 _ASK_S: Final = 30.0
@@ -41,9 +42,12 @@ class Warmth:
         return Explanation.model_validate(answer)
 
     async def explain(self, definition: BoxDefinition, node: str) -> Explanation:
-        """What of it is cached on ``node``, or where it would be spawned. Raises `NoCapacity`, `NotFound`."""
-        name = node or self._place(definition)
-        address = node_address(self._known(name))
+        """What of it is cached on ``node``, or where it would be spawned; where no node can make it, why."""
+        try:
+            address = node_address(self._known(node or self._place(definition)))
+        except NoCapacity as error:
+            said = explain(definition)
+            return said.model_copy(update={"notes": [*said.notes, error.message]})
         answer = await self._agent.call(address, "_box_explain", timeout_s=_ASK_S, definition=definition.wire())
         return Explanation.model_validate(answer)
 

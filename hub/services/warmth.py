@@ -35,7 +35,7 @@ class WarmthService:
         return await self._registry.warmth.build(await self.box_definition(name), node, seconds)
 
     async def box_explain(self, definition: BoxDefinition, node: str = "") -> Explanation:
-        """The layers of a Box, and which of them a node has. Raises `NoCapacity` when no node could make it."""
+        """The layers of a Box, and which of them a node has."""
         return await self._registry.warmth.explain(definition, node)
 
     async def cache_list(self, node: str = "") -> list[CacheEntry]:
