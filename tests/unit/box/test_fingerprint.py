@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -58,14 +58,14 @@ def both_styles(draw: st.DrawFn) -> tuple[Box, Box]:
     cls = types.new_class(
         "Sample",
         (Box,),
-        dict(
-            files=files,
-            packages=packages,
-            commands=commands,
-            env=env,
-            resources=Resources(**limits),
-            policy=Policy(secrets=sorted(secrets)),
-        ),
+        {
+            "files": files,
+            "packages": packages,
+            "commands": commands,
+            "env": env,
+            "resources": Resources(**limits),
+            "policy": Policy(secrets=sorted(secrets)),
+        },
         lambda namespace: namespace.update(body),
     )
     box = Box("sample")
@@ -90,6 +90,7 @@ def both_styles(draw: st.DrawFn) -> tuple[Box, Box]:
     return cls(), box
 
 
+@settings(max_examples=50)
 @given(both_styles())
 def test_class_style_and_value_style_are_the_same_value(both: tuple[Box, Box]) -> None:
     by_class, by_value = both
@@ -100,6 +101,7 @@ def test_class_style_and_value_style_are_the_same_value(both: tuple[Box, Box]) -
     assert one.model_copy(update={"code": ""}) == other.model_copy(update={"code": ""})
 
 
+@settings(max_examples=25)
 @given(both_styles(), both_styles())
 def test_different_definitions_have_different_fingerprints(a: tuple[Box, Box], b: tuple[Box, Box]) -> None:
     one, other = (box.pack()[0].model_copy(update={"code": "", "fingerprint": ""}) for box in (a[0], b[1]))
