@@ -7,6 +7,8 @@ functions travel by name: import what you use from your own modules at the top o
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,11 +87,9 @@ class Program:
 
     def pack(self) -> bytes:
         """Raises `InvalidInput` that names what cannot travel (an open file, a lock, a socket …)."""
-        import cloudpickle
-
         with _user_modules_by_value():
             try:
-                return bytes(cloudpickle.dumps(self))
+                return _pickled(self)
             except Exception as error:
                 names = ", ".join(repr(p.name) for p in self.parts)
                 raise InvalidInput(
@@ -189,6 +189,20 @@ def sibling_of(instance: Any, name: str) -> Any:
             return live.program.sibling(name)
     hint = "" if live is not None else "; skills of other parts are there once the composed Box is spawned"
     raise AttributeError(f"{type(instance).__name__!r} has no attribute {name!r}{hint}", name=name, obj=instance)
+
+
+def _pickled(value: Any) -> bytes:
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, obj: Any) -> Any:
+            if obj is dataclasses.MISSING:  # a copy of it would be a default of every field
+                return "MISSING"
+            return super().reducer_override(obj)
+
+    with io.BytesIO() as file:
+        Pickler(file).dump(value)
+        return file.getvalue()
 
 
 @contextmanager

@@ -76,7 +76,9 @@ class ProcessDriver:
     def info(self) -> DriverInfo:
         works = sys.platform == "linux"
         reason = "" if works else "the process driver needs Linux: it relies on subreapers and pidfds"
-        return DriverInfo(name="process", isolation="none", branching="fs", available=works, reason=reason)
+        return DriverInfo(
+            name="process", isolation="none", branching="fs", available=works, reason=reason, loopback=True
+        )
 
     @property
     def templates(self) -> Sequence[Template]:

@@ -319,6 +319,41 @@ def test_hints_travel_although_they_are_text(tmp_path: Path) -> None:
     assert _call(program, "f", {"a": 1}) == {"a": 1}
 
 
+def test_types_of_the_script_travel(tmp_path: Path) -> None:
+    script = """
+        import sys
+        from dataclasses import dataclass, field
+        from enum import Enum
+        from pydantic import BaseModel
+        from box_agent import Box, skill
+        class Size(Enum):
+            SMALL = "small"
+        class Extra(BaseModel):
+            name: str
+        @dataclass
+        class Order:
+            kind: str
+            size: Size = Size.SMALL
+            extras: list[Extra] = field(default_factory=list)
+        class A(Box):
+            @skill
+            def f(self, order: Order) -> Order:
+                return Order(order.kind, extras=[Extra(name="milk")])
+        definition, blobs = A().pack()
+        sys.stdout.buffer.write(blobs[definition.code])
+    """
+    file = tmp_path / "script.py"
+    file.write_text(textwrap.dedent(script))
+    code = subprocess.run([sys.executable, str(file)], capture_output=True, check=True, timeout=60).stdout
+    program = Program.unpack(code)
+    program.start(_Here())
+    bound, instance = program.skill("f")
+    result = bound.start(bound.arguments(({"kind": "latte"},)), instance=instance)
+    assert bound.result(result) == {"kind": "latte", "size": "small", "extras": [{"name": "milk"}]}
+    with pytest.raises(InvalidInput, match="kind"):
+        bound.arguments(({},))
+
+
 def test_an_unknown_skill_lists_what_there_is() -> None:
     with pytest.raises(SkillNotFound, match="login"):
         _started(Login()).skill("logout")
