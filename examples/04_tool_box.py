@@ -1,6 +1,7 @@
 """A shell program as a tool: typed arguments in, typed results out, a time limit on the program, no shell to be seen.
 
-Run it with ``python examples/04_tool_box.py``. What the program prints also streams to whoever watches the call. An agent sees the JSON Schema that `schema` prints, never the shell.
+Run it with ``python examples/04_tool_box.py``. What the program prints also streams to whoever watches the call. An
+agent sees the JSON Schema that `schema` gives, and never the shell.
 """
 
 import shlex
