@@ -163,7 +163,9 @@ class _Walk:
             return
         except TypeError:
             pass
-        if isinstance(value, pydantic.BaseModel) or travels_by_value(kind.__module__):
+        if "_composition" in getattr(value, "__dict__", ()):
+            self._say("box", value.name)  # another Box, or this very one: what it is called is what a skill can use
+        elif isinstance(value, pydantic.BaseModel) or travels_by_value(kind.__module__):
             self.value(getattr(value, "__dict__", None))
 
     def _hint(self, hint: Any) -> None:

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -61,10 +61,9 @@ class Environment:
 class Environments:
     """Builds and caches environments below ``home``. Concurrent builds of the same thing end in one directory."""
 
-    def __init__(self, home: Path, variables: Mapping[str, str], clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, home: Path, variables: Mapping[str, str]) -> None:
         self._home = home
         self._variables = dict(variables)
-        self._clock = clock
         self._used: WeakSet[Environment] = WeakSet()
         self._held: list[set[Path]] = []  # of builds under way
         self._lock = threading.Lock()  # `prune` runs in a thread
@@ -141,7 +140,7 @@ class Environments:
 
     def prune(self, unused_s: float) -> list[CacheEntry]:
         """Removes layers that nothing stands on and nobody used for so long; what was removed."""
-        until = self._clock() - unused_s
+        until = time.time() - unused_s
         gone = []
         for entry in self.entries():
             layer, trash = self._home / entry.id, self._home / f".partial-pruned-{entry.id}"
@@ -174,13 +173,13 @@ class Environments:
         if not _is_dated(step):
             return layer
         made_at = self._made_at(layer)
-        if made_at is None or self._clock() >= made_at + (step.lasts_s or 0):
+        if made_at is None or time.time() >= made_at + (step.lasts_s or 0):
             return f"{layer}-new"
         return f"{layer}-{made_at:.6f}"
 
     def _date(self, layer: str) -> str:
         """Of a layer that is made now; its name from now on."""
-        now = f"{self._clock():.6f}"
+        now = f"{time.time():.6f}"
         with tempfile.NamedTemporaryFile("w", dir=self._home, prefix=".partial-", delete=False) as file:
             file.write(now)
         Path(file.name).rename(self._home / f"made-{layer}")

@@ -33,7 +33,7 @@ class Clerk(Box):
         return len(context.bus.conversations.turns(conversation))
 
     @skill
-    def files(self, context: Context) -> list[str]:
+    def spaces(self, context: Context) -> list[str]:
         return [workspace.name for workspace in context.bus.workspaces.list()]
 
 
@@ -95,7 +95,7 @@ async def test_a_skill_sees_key_values_and_workspaces(start_node: StartNode, pla
         entry = await planner.keyvalues.get("last")
         assert entry is not None
         assert entry.value == "hello"
-        assert "site" in await live.files()
+        assert "site" in await live.spaces()
 
 
 async def test_what_no_driver_can_give_is_refused(start_node: StartNode, planner: Agent) -> None:

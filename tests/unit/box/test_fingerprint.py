@@ -198,6 +198,13 @@ def test_a_decorator_that_changes_what_happens_counts() -> None:
     assert Box("x").skill(times(2)(one)) != Box("x").skill(times(3)(one))
 
 
+def test_a_skill_may_know_its_own_box() -> None:
+    module: dict[str, Any] = {"__name__": "__main__", "Box": Box, "skill": skill}
+    exec("class A(Box):\n    @skill\n    def f(self): return box.name\nbox = A()\n", module)
+    before = module["A"]().fingerprint
+    assert module["box"].fingerprint == before == module["A"]().fingerprint
+
+
 def test_functions_that_know_each_other_and_values_that_hold_themselves_end() -> None:
     module: dict[str, Any] = {"__name__": "__main__", "RING": [1]}
     module["RING"].append(module["RING"])
