@@ -83,8 +83,7 @@ class Environments:
             packages = [await self._packages(step, blobs, held) for step in steps]
             packages.reverse()  # a higher layer's packages win
             variables = self._with(packages, definition.env)
-            names = [path.name for path in packages]
-            directory = await self._directory(_chain(definition), names, variables, blobs, held)
+            directory = await self._directory(_chain(definition), packages, variables, blobs, held)
             empty = not await asyncio.to_thread(lambda: any(directory.iterdir()))
             expiries = [layer.expires_at for layer in self.layers(definition) if layer.expires_at is not None]
             made = Environment(directory, tuple(packages), variables, empty, min(expiries, default=None))
@@ -108,7 +107,7 @@ class Environments:
         """Of each step in order; looks, and makes nothing."""
         packages = [self._pip_layer(s) for s in definition.steps if isinstance(s, PipStep)]
         variables = self._with(packages[::-1], definition.env)
-        prints = iter(self._prints(_chain(definition), [p.name for p in packages[::-1]], variables)[1:])
+        prints = iter(self._prints(_chain(definition), packages[::-1], variables)[1:])
         cached: list[tuple[Path, float | None]] = []
         layers = iter(packages)
         for step in definition.steps:
@@ -218,21 +217,21 @@ class Environments:
 
     # --- files and commands -------------------------------------------------------------------------------------------
 
-    def _prints(self, chain: Sequence[Step], packages: Sequence[str], variables: Mapping[str, str]) -> list[str]:
+    def _prints(self, chain: Sequence[Step], packages: Sequence[Path], variables: Mapping[str, str]) -> list[str]:
         """Name of the directory below the first step, and of what it is after each."""
         prints = [_digest(["chain"])]
         for step in chain:
             prints.append(self._dated(self._after(prints[-1], step, packages, variables), step))
         return prints
 
-    def _after(self, before: str, step: Step, packages: Sequence[str], variables: Mapping[str, str]) -> str:
-        ran = [list(packages), dict(variables), sys.version] if isinstance(step, RunStep) else []
+    def _after(self, before: str, step: Step, packages: Sequence[Path], variables: Mapping[str, str]) -> str:
+        ran = [[p.name for p in packages], dict(variables), sys.version] if isinstance(step, RunStep) else []
         return _digest([before, step.model_dump(mode="json"), *ran])
 
     async def _directory(
         self,
         chain: Sequence[Step],
-        packages: Sequence[str],
+        packages: Sequence[Path],
         variables: Mapping[str, str],
         blobs: Blobs,
         held: set[Path],

@@ -219,26 +219,26 @@ async def test_a_wheel_travels_with_the_box(bench: Workbench, tmp_path: Path) ->
 
 
 async def test_an_expired_layer_is_made_again_with_what_stands_on_it_and_its_boxes_keep_theirs(
-    bench: Workbench, tmp_path: Path
+    bench: Workbench,
 ) -> None:
-    source, rest = tmp_path / "source", tmp_path / "rest"
-    source.write_text("old")
+    dice = "od -An -N16 -tx1 /dev/urandom"
     box = (
         Workshop()
-        .run("echo early > early")
-        .run(f"cp {source} fetched", network=True, expires_s=0.5)
-        .run(f"cat fetched > derived; echo x >> {rest}")
+        .run(f"{dice} > early")
+        .run(f"{dice} > fetched", network=True, expires_s=3)
+        .run(f"cp fetched copied; {dice} > derived")
     )
     first = await bench.spawn(box)
-    source.write_text("new")
+    old = await first.call(ask("listing"))
     expires_at = bench.driver.explain(box.pack()[0])[1].expires_at
     assert expires_at is not None
     await asyncio.sleep(max(0.0, expires_at - time.time()))  # nothing but the clock ends it
     assert [state.cached for state in bench.driver.explain(box.pack()[0])] == [True, False, False, False]
-    second = await bench.spawn(box)
-    assert (await second.call(ask("listing")))["derived"] == "new"
-    assert (await first.call(ask("listing")))["derived"] == "old"
-    assert rest.read_text() == "x\nx\n"
+    new = await (await bench.spawn(box)).call(ask("listing"))
+    assert new["early"] == old["early"]
+    assert new["fetched"] == new["copied"] != old["fetched"]
+    assert new["derived"] != old["derived"]
+    assert await first.call(ask("listing")) == old
 
 
 async def test_explain_says_what_is_here_and_makes_nothing(bench: Workbench) -> None:
