@@ -52,6 +52,11 @@ def discover(url: str | None, settings: AgentSettings) -> Found:
     return running_hub(settings.connection_file) or embedded_hub()
 
 
+def known(settings: AgentSettings) -> bool:
+    """Whether `discover` would find a bus without starting one."""
+    return bool(settings.nats_url) or _once.running or running_hub(settings.connection_file) is not None
+
+
 def running_hub(file: Path) -> Found | None:
     """The hub that ``boxhub up`` runs on this machine, if its connection file is there and its process lives."""
     try:
@@ -126,6 +131,10 @@ class _Once:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._hub: _Embedded | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._hub is not None and self._hub.alive
 
     def get(self) -> Found:
         with self._lock:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from schemas.box import BoxDefinition, SpawnRequest
+from schemas.box import BoxDefinition, CacheEntry, SpawnRequest
 from schemas.errors import ErrorInfo
 from schemas.node import DriverInfo
 
@@ -62,6 +62,14 @@ class Template:
     built_s: float
     notes: tuple[str, ...] = ()
     """What a user should know, such as why ``setup`` has to run again in every box."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerState:
+    """Whether a layer is here, and until when it may be used."""
+
+    cached: bool
+    expires_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +199,21 @@ class Driver(Protocol):
 
     async def remove_template(self, fingerprint: str) -> bool:
         """Let a template go; its live boxes go on. ``False`` when there is none."""
+        ...
+
+    def explain(self, definition: BoxDefinition) -> Sequence[LayerState]:
+        """Of each step in order, and of the warm template at the end. Looks, and makes nothing."""
+        ...
+
+    def cached(self) -> Sequence[CacheEntry]:
+        """The layers of environments it keeps. Walks their files for the sizes: called in a thread."""
+        ...
+
+    def prune(self, unused_s: float) -> Sequence[CacheEntry]:
+        """Remove layers that nobody used for so long and nothing stands on, template or box; what was removed.
+
+        Called in a thread, while anything else may go on.
+        """
         ...
 
     async def sweep(self) -> Sequence[str]:

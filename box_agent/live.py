@@ -121,7 +121,15 @@ class PartOf:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         qualified = f"{self._part}{QUALIFIER}{name}"
-        return lambda *args, **kwargs: self._live.call(qualified, *args, **kwargs)
+        own = {spec.name for spec in self._live.record.skills if spec.part == self._part}
+        if not own & {name, qualified}:
+            raise AttributeError(
+                f"part {self._part!r} has no skill {name!r}; it has: {', '.join(sorted(own)) or 'none'}",
+                name=name,
+                obj=self,
+            )
+        method: Callable[..., Any] = getattr(self._live, qualified if qualified in own else name)
+        return method
 
 
 class SyncLiveBox:

@@ -53,6 +53,14 @@ def agent_for(name: str) -> Agent:
         return agent
 
 
+def running_agent_for(name: str) -> Agent | None:
+    """`agent_for`, where a bus is known already; ``None`` where one would have to be started first."""
+    from box_agent.config import AgentSettings
+    from box_agent.discovery import known
+
+    return agent_for(name) if known(AgentSettings()) else None
+
+
 class Subscription:
     """What a handler was given to; `close` ends it."""
 

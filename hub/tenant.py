@@ -26,6 +26,7 @@ from hub.services.conversations import ConversationService
 from hub.services.keyvalues import KeyValueService
 from hub.services.registry import RegistryService
 from hub.services.tasks import TaskService
+from hub.services.warmth import WarmthService
 from hub.services.workspaces import WorkspaceService
 from hub.tasks.engine import TaskEngine
 from hub.upkeep import Upkeep
@@ -56,6 +57,7 @@ class Tenant:
         return Services(
             tasks=TaskService(self.tasks, principal, limits),
             registry=RegistryService(self.registry, principal, limits),
+            warmth=WarmthService(self.registry, principal),
             workspaces=WorkspaceService(self.scope, principal, limits),
             conversations=ConversationService(self.scope, principal, limits),
             keyvalues=KeyValueService(self.scope, principal, limits),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from schemas.model import Model, Value
 
@@ -26,12 +28,29 @@ class SkillSpec(Value):
     timeout_s: float | None = None
     effect: Literal["none", "external"] = "none"
     atomic: bool = False
+    part: str = ""  # of the Box it came with
+    secrets: list[str] = Field(default_factory=list)  # granted to that part, so to this skill
+
+
+IMPURE_S: Final = 86_400.0
+"""A cached layer whose step may come out differently next time is used for so long, unless the step says otherwise."""
+_PINNED: Final = re.compile(r"[A-Za-z0-9._-]+(\[[^\]]*\])?\s*===?\s*[^*;,\s]+\s*(;.*)?")
 
 
 class _Step(Value):
     """Always says its kind, also in the short wire form that leaves defaults out."""
 
     kind: str
+
+    @property
+    def impure(self) -> str:
+        """Why running it again may give something else; empty when it is pinned by what the definition says."""
+        return ""
+
+    @property
+    def lasts_s(self) -> float | None:
+        """How long a cached layer of it may be used; ``None``: for ever."""
+        return None
 
     @model_serializer(mode="wrap")
     def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -46,10 +65,21 @@ class FilesStep(_Step):
 
 
 class PipStep(_Step):
-    """Python packages, installed once into a cached layer."""
+    """Python packages, installed once into a cached layer: requirements, and wheels that come along as blobs."""
 
     kind: Literal["pip"] = "pip"
-    packages: list[str]
+    packages: list[str] = Field(default_factory=list)
+    wheels: dict[str, str] = Field(default_factory=dict)  # file name → blob hash
+    expires_s: float | None = Field(default=None, gt=0)
+
+    @property
+    def impure(self) -> str:
+        loose = [package for package in self.packages if not _PINNED.fullmatch(package.strip())]
+        return f"{', '.join(loose)}: no version is pinned" if loose else ""
+
+    @property
+    def lasts_s(self) -> float | None:
+        return (self.expires_s or IMPURE_S) if self.impure else self.expires_s
 
 
 class RunStep(_Step):
@@ -58,6 +88,16 @@ class RunStep(_Step):
     kind: Literal["run"] = "run"
     command: str
     timeout_s: float = 600
+    network: bool = False  # it fetches something, which may have changed since
+    expires_s: float | None = Field(default=None, gt=0)
+
+    @property
+    def impure(self) -> str:
+        return "it fetches from the network" if self.network else ""
+
+    @property
+    def lasts_s(self) -> float | None:
+        return (self.expires_s or IMPURE_S) if self.impure else self.expires_s
 
 
 Step = Annotated[FilesStep | PipStep | RunStep, Field(discriminator="kind")]
@@ -75,12 +115,38 @@ class Resources(Value):
     concurrency: int | None = None  # async skills that run at once; sync ones run one after the other
 
 
+class Mount(Value):
+    """A directory of the node's machine that a box sees, read-only. Both are absolute paths."""
+
+    source: str
+    target: str
+
+    @model_validator(mode="after")
+    def _absolute(self) -> Self:
+        for path in (self.source, self.target):
+            if not path.startswith("/") or ".." in PurePosixPath(path).parts:
+                raise ValueError(f"{path!r} is no absolute path without '..'")
+        return self
+
+
 class Policy(Value):
     """What a box may reach. Network is none unless granted."""
 
     network: Literal["none", "loopback", "full"] = "none"
-    secrets: list[str] = Field(default_factory=list)
+    ports: list[int] = Field(default_factory=list)  # of the node's loopback, that ``loopback`` forwards
+    mounts: list[Mount] = Field(default_factory=list)
+    secrets: list[str] = Field(default_factory=list)  # by name; values are the node's
     min_isolation: Isolation = "none"
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.ports and self.network != "loopback":
+            raise ValueError(f"ports are forwarded with network='loopback', not {self.network!r}")
+        if wrong := [port for port in self.ports if not 0 < port < 65536]:
+            raise ValueError(f"{wrong[0]} is no port")
+        if odd := [name for name in self.secrets if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name)]:
+            raise ValueError(f"{odd[0]!r} is no name of a secret: use 1-100 letters, digits, '_', '-' and '.'")
+        return self
 
 
 class BoxDefinition(Value):
@@ -98,6 +164,78 @@ class BoxDefinition(Value):
     parts: list[str] = Field(default_factory=list)  # names of the Boxes it was composed from, lowest first
     python: str = ""  # "3.11": the interpreter the code was pickled for
     fingerprint: str = ""
+
+
+def blobs_of(definition: BoxDefinition) -> list[str]:
+    """Hashes of everything that must be stored before it can be made."""
+    needed = [definition.code] if definition.code else []
+    for step in definition.steps:
+        if isinstance(step, FilesStep):
+            needed.extend(step.files.values())
+        elif isinstance(step, PipStep):
+            needed.extend(step.wheels.values())
+    return needed
+
+
+class Layer(Value):
+    """One layer of a Box, lowest first: an environment step, or the warm template on top of them."""
+
+    kind: Literal["files", "pip", "run", "template"]
+    what: str  # for people
+    part: str = ""  # the lowest one that has it
+    fingerprint: str = ""  # of this layer and everything below it
+    impure: str = ""  # why it may come out differently when it is made again
+    cached: bool | None = None  # ``None``: nobody was asked
+    expires_at: float | None = None
+
+
+class Explanation(Value):
+    """What a Box is made of and, where a node was asked, what of it is there already."""
+
+    name: str
+    fingerprint: str
+    platform: str = ""
+    parts: list[str] = Field(default_factory=list)
+    layers: list[Layer] = Field(default_factory=list)
+    node: str = ""  # that was asked what it has cached; empty: none was
+    notes: list[str] = Field(default_factory=list)
+
+    def asked(self, there: Explanation) -> Explanation:
+        """With what a node said of the same Box: what is cached, and its notes."""
+        layers = [
+            layer.model_copy(update={"cached": said.cached, "expires_at": said.expires_at})
+            for layer, said in zip(self.layers, there.layers, strict=True)
+        ]
+        notes = [*self.notes, *(note for note in there.notes if note not in self.notes)]
+        return self.model_copy(update={"layers": layers, "node": there.node, "notes": notes})
+
+    def __str__(self) -> str:
+        head = f"{self.name}  {self.fingerprint[:12]}  {self.platform}  parts: {', '.join(self.parts) or 'none'}"
+        asked = f"node {self.node}" if self.node else "no node was asked what it has cached"
+        rows = [
+            f"  {row.fingerprint[:12]:12}  {row.kind:8}  {_cached(row):7}  {row.what}"
+            + (f"  [impure: {row.impure}]" if row.impure else "")
+            for row in self.layers
+        ]
+        return "\n".join([head, f"layers, lowest first ({asked}):", *rows, *(f"note: {note}" for note in self.notes)])
+
+
+def _cached(layer: Layer) -> str:
+    return "" if layer.cached is None else "cached" if layer.cached else "to make"
+
+
+class CacheEntry(Value):
+    """Something a node keeps so that the next box starts sooner."""
+
+    kind: Literal["template", "packages", "files", "blobs"]
+    id: str
+    what: str = ""
+    driver: str = ""
+    node: str = ""
+    size_bytes: int = 0
+    used_at: float = 0.0
+    expires_at: float | None = None
+    in_use: bool = False  # a warm template or a live box stands on it: pruning leaves it
 
 
 LiveState = Literal["starting", "ready", "stopping", "stopped", "failed"]

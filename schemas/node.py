@@ -18,6 +18,8 @@ class DriverInfo(Value):
     branching: Branching
     available: bool = True
     reason: str = ""
+    loopback: bool = False  # it gives a box single ports of the machine's loopback
+    mounts: bool = False  # it can show a box directories of the machine, read-only
 
 
 class NodeInfo(Model):

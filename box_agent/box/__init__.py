@@ -1,10 +1,13 @@
 """The Box: a value that binds skills to an environment.
 
 ===============  ====================================================================
-``box``          `Box`: class style and value style, ``+``, and the verbs it acts with
+``box``          `Box`: class style and value style, and ``+``
+``declared``     class style: what a class statement says, inherited and overridden
+``verbs``        what a Box acts with
 ``composition``  the algebra behind ``+``
 ``part``         one ingredient of a Box
 ``identity``     what code is, for fingerprints
+``explaining``   the layers of a Box, for people
 ``program``      the code on its way into a worker
 ``skill``        `skill`, `spec_of`, `bind`: typed functions as skills
 ``signature``    their hints as pydantic sees them

@@ -1,13 +1,13 @@
 """`Box`: a value that binds skills to an environment, and composes.
 
-Two styles give the same thing::
+Two styles give the same thing, with the same fingerprint::
 
-    class Coffee(Box, packages=["requests"], env={"CUP": "large"}):
+    class Coffee(Box, packages=["requests==2.32.3"], env={"CUP": "large"}):
         @skill
         def buy_coffee(self, kind: str) -> str: ...
 
 
-    coffee = Box("coffee").pip("requests").env(CUP="large").skill(buy_coffee)
+    coffee = Box("coffee").pip("requests==2.32.3").env(CUP="large").skill(buy_coffee)
 
 Calling a class makes its value, ``Coffee()``; every method that changes something returns a new value.
 """
@@ -15,29 +15,25 @@ Calling a class makes its value, ``Coffee()``; every method that changes somethi
 from __future__ import annotations
 
 import platform
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
-from box_agent.box.composition import QUALIFIER, Composition
+from box_agent.box.composition import Composition
+from box_agent.box.declared import OPTIONS, Content, Options, Requirement, checked, files_step, kebab, part_of, pip_step
+from box_agent.box.explaining import explain
 from box_agent.box.part import Part
 from box_agent.box.program import LIVE, Program, Surroundings, sibling_of
-from box_agent.box.skill import options_of, skill_name, spec_of
-from schemas.box import BoxDefinition, FilesStep, PipStep, Policy, Resources, RunStep, SkillSpec
+from box_agent.box.skill import skill_name, spec_of
+from box_agent.box.verbs import Verbs
+from schemas.box import BoxDefinition, Explanation, Isolation, Mount, Policy, Resources, RunStep, SkillSpec
 from schemas.errors import CompositionConflict, InvalidInput
 from schemas.ids import check_name
-from schemas.tree import blob_hash, split_path
-
-if TYPE_CHECKING:
-    from box_agent.live import SyncLiveBox
-
-Content = str | bytes | Path
+from schemas.tree import blob_hash
 
 
-class Box:
+class Box(Verbs):
     """Immutable; equal by fingerprint. See the module's docstring for the two ways to define one.
 
     A subclass may define ``setup(self)``: it runs once in the warm template, before any live box is forked from it, so
@@ -48,15 +44,13 @@ class Box:
     empty: ClassVar[Box]
     """The identity of ``+``: nothing in it."""
 
-    _options: ClassVar[dict[str, Any]] = {}
-
     def __init_subclass__(
         cls,
         *,
         name: str | None = None,
         version: str = "0",
         description: str | None = None,
-        packages: Iterable[str] = (),
+        packages: Iterable[Requirement] = (),
         files: Mapping[str, Content] | None = None,
         commands: Iterable[str] = (),
         env: Mapping[str, str] | None = None,
@@ -64,22 +58,18 @@ class Box:
         policy: Policy | None = None,
         **kwargs: Any,
     ) -> None:
-        """Class keywords are the environment; a subclass adds to its parent's and overrides it."""
+        """Class keywords are the environment; a subclass adds to its parents' and overrides it.
+
+        ``packages``, ``files`` and ``commands`` mean what `pip`, `files` and `run` take, and are made in this order.
+        """
         super().__init_subclass__(**kwargs)
-        parent = cls._options
         if name is None:
-            name = cls.__dict__.get("name") or _kebab(cls.__name__)
+            name = cls.__dict__.get("name") or kebab(cls.__name__)
         cls.name = check_name(name, "box")
-        cls._options = {
-            "version": version,
-            "description": description if description is not None else (cls.__doc__ or "").partition("\n")[0],
-            "packages": [*parent.get("packages", ()), *packages],
-            "files": {**parent.get("files", {}), **(files or {})},
-            "commands": [*parent.get("commands", ()), *commands],
-            "env": {**parent.get("env", {}), **(env or {})},
-            "resources": resources or parent.get("resources"),
-            "policy": policy or parent.get("policy"),
-        }
+        options = Options(
+            version, description, tuple(packages), files or {}, tuple(commands), env or {}, resources, policy
+        )
+        setattr(cls, OPTIONS, options)
 
     def __init__(self, name: str | None = None) -> None:
         cls = type(self)
@@ -87,24 +77,32 @@ class Box:
         if cls is Box:
             part = Part(name=check_name(name or "box", "box"))
         else:
-            part = _part_of(cls, blobs)
-            if name is not None:
-                part = replace(part, name=check_name(name, "box"))
+            part = part_of(cls, check_name(name or cls.name, "box"), Box, blobs)
         self._become(part.name, Composition((part,)), blobs)
 
     # --- building -----------------------------------------------------------------------------------------------------
 
     def files(self, files: Mapping[str, Content]) -> Box:
-        """With these files in the box's directory: relative path → text, bytes, or the local file to take."""
+        """With these files in the box's directory: relative path → text, bytes, or the local file or directory."""
         blobs = dict(self._blobs)
-        return self._with(blobs, steps=(_files_step(files, blobs),))
+        return self._with(blobs, steps=(files_step(files, blobs),))
 
-    def pip(self, *packages: str) -> Box:
-        """With these packages, as ``pip install`` takes them; installed once into a cached layer."""
-        return self._with(steps=(PipStep(packages=list(packages)),))
+    def pip(self, *packages: Requirement, expires_s: float | None = None) -> Box:
+        """With these packages, installed once into a cached layer: requirements, or a `Path` to a wheel, which travels.
 
-    def run(self, command: str, *, timeout_s: float | None = None) -> Any:
+        A requirement without a pinned version (``name==1.2``) makes the layer impure: it is made again after
+        ``expires_s``, a day unless said otherwise.
+        """
+        blobs = dict(self._blobs)
+        return self._with(blobs, steps=(pip_step(packages, blobs, expires_s),))
+
+    def run(
+        self, command: str, *, timeout_s: float | None = None, network: bool = False, expires_s: float | None = None
+    ) -> Any:
         """On a value: with this shell command as a step of the environment; returns the new Box.
+
+        ``network``: it fetches something, so its layer is impure and is made again after ``expires_s``, a day unless
+        said otherwise.
 
         On ``self`` inside a skill: runs the command in the box's directory now and returns its result; the whole
         process tree ends with the timeout, or with the skill.
@@ -113,7 +111,13 @@ class Box:
         if live is not None:
             surroundings: Surroundings = live.surroundings
             return surroundings.run(command, timeout_s=timeout_s)
-        return self._with(steps=(RunStep(command=command, timeout_s=timeout_s or 600),))
+        step = checked(RunStep, command=command, timeout_s=timeout_s or 600, network=network, expires_s=expires_s)
+        return self._with(steps=(step,))
+
+    def warm(self, fn: Callable[..., Any]) -> Box:
+        """With ``fn`` run once in the warm template: what ``setup`` is in class style. It may take ``self``."""
+        part = self._own_part("warm")
+        return self._replace(part, setups=(*part.setups, fn))
 
     def env(self, **variables: str) -> Box:
         """With these environment variables."""
@@ -131,12 +135,55 @@ class Box:
     def limit(self, **resources: Any) -> Box:
         """With these limits; the fields of `schemas.box.Resources`."""
         part = self._own_part("limit")
-        limits = Resources(**resources).model_dump(exclude_none=True)
+        limits = checked(Resources, **resources).model_dump(exclude_none=True)
         return self._replace(part, resources=part.resources.model_copy(update=limits))
+
+    def allow(
+        self,
+        *,
+        network: str | None = None,
+        ports: Iterable[int] = (),
+        mounts: Mapping[str, str] | None = None,
+        secrets: Iterable[str] = (),
+    ) -> Box:
+        """With these grants: ``network`` none, loopback (then ``ports`` of the node's loopback) or full; ``mounts``,
+        path in the box → directory of the node, read-only; ``secrets`` by name, for `Context.secret`.
+
+        Of a composition every part gets them, except secrets: those belong to one part.
+        """
+        if secrets := sorted(set(secrets)):
+            self._own_part("allow(secrets=…)")
+
+        def granted(old: Policy) -> Policy:
+            return checked(
+                Policy,
+                network=network or ("loopback" if ports else old.network),
+                ports=sorted({*ports, *(old.ports if network in (None, "loopback") else ())}),
+                mounts=[*old.mounts, *(checked(Mount, source=s, target=t) for t, s in sorted((mounts or {}).items()))],
+                secrets=sorted({*old.secrets, *secrets}),
+                min_isolation=old.min_isolation,
+            )
+
+        ports = list(ports)
+        return self._with_parts(replace(p, policy=granted(p.policy)) for p in self._composition.parts)
+
+    def require(self, *, isolation: Isolation) -> Box:
+        """Never with less isolation than this: a machine that cannot do it refuses."""
+        demand = checked(Policy, min_isolation=isolation).model_dump(include={"min_isolation"})
+        return self._with_parts(replace(p, policy=p.policy.model_copy(update=demand)) for p in self._composition.parts)
+
+    def described(self, description: str, *, version: str | None = None) -> Box:
+        """With what people read about it; the fingerprint stays."""
+        part = self._own_part("described")
+        return self._replace(part, description=description, version=version or part.version)
 
     def named(self, name: str) -> Box:
         """The same Box under another name; the fingerprint stays."""
-        return self._made(check_name(name, "box"), self._composition, self._blobs)
+        check_name(name, "box")
+        parts = self._composition.parts
+        if len(parts) == 1:
+            return self._made(name, replace(self._composition, parts=(replace(parts[0], name=name),)), self._blobs)
+        return self._made(name, self._composition, self._blobs)
 
     # --- composing ----------------------------------------------------------------------------------------------------
 
@@ -172,21 +219,13 @@ class Box:
         )
 
     def rename(self, **names: str) -> Box:
-        """With skills under other names: ``shop.rename(buy="buy_coffee")``."""
+        """With skills under other names: ``shop.rename(buy="buy_coffee")``. Raises `CompositionConflict`."""
         unknown = sorted(set(names) - {n for p in self._composition.parts for n in p.skills})
         if unknown:
             raise InvalidInput(f"box {self.name!r} has no skill {', '.join(map(repr, unknown))} to rename")
-        parts = tuple(
-            replace(
-                part,
-                skills={names.get(n, n): how for n, how in part.skills.items()},
-                specs={names.get(n, n): s.model_copy(update={"name": names.get(n, n)}) for n, s in part.specs.items()},
-            )
-            for part in self._composition.parts
-        )
-        made = Composition(parts, self._composition.preferences)
-        made.check()
-        return self._made(self.name, made, self._blobs)
+        for name in names.values():
+            skill_name(name)
+        return self._with_parts(part.renamed(names) for part in self._composition.parts)
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -201,12 +240,7 @@ class Box:
     @property
     def skills(self) -> list[SkillSpec]:
         """What can be called, by name; a skill that lost to a preferred one under its qualified name."""
-        composition, found = self._composition, []
-        hidden = set(composition.hidden())
-        for name, route in sorted(composition.routes().items()):
-            if QUALIFIER not in name or name in hidden:
-                found.append(composition.parts[route.part].specs[route.attribute].model_copy(update={"name": name}))
-        return found
+        return sorted(self._composition.specs(), key=lambda spec: spec.name)
 
     @property
     def parts(self) -> list[str]:
@@ -217,17 +251,36 @@ class Box:
         """Skill name → JSON Schema of its input and output."""
         return {s.name: {"input": s.input_schema, "output": s.output_schema} for s in self.skills}
 
+    def explain(self) -> Explanation:
+        """Its layers and their fingerprints; print it.
+
+        When a hub is there already, also which of them a node has cached, and notes such as why ``setup`` runs again in
+        every box. Starts nothing.
+        """
+        from box_agent.sync import running_agent_for
+
+        parts = [name for name, _ in self._composition.steps_by_part()]
+        here = explain(self._definition(), _platform(), parts)
+        agent = running_agent_for(self.name)
+        if agent is None:
+            return here
+        there: Explanation = agent.boxes.explain(self._definition())
+        return here.asked(there)
+
     def pack(self) -> tuple[BoxDefinition, dict[str, bytes]]:
         """The definition for the wire and every blob it refers to, by hash; costs a few milliseconds."""
-        composition = self._composition
         blobs = dict(self._blobs)
         code = ""
-        if any(p.skills for p in composition.parts):
-            data = Program.of(composition).pack()
+        if any(p.skills or p.setups for p in self._composition.parts):
+            data = Program.of(self._composition).pack()
             code = blob_hash(data)
             blobs[code] = data
+        return self._definition(code), blobs
+
+    def _definition(self, code: str = "") -> BoxDefinition:
+        composition = self._composition
         parts = composition.parts
-        definition = BoxDefinition(
+        return BoxDefinition(
             name=self.name,
             version=parts[0].version if len(parts) == 1 else "0",
             description=parts[0].description if len(parts) == 1 else "",
@@ -241,7 +294,6 @@ class Box:
             python=_python(),
             fingerprint=self.fingerprint,
         )
-        return definition, blobs
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Box) and self.fingerprint == other.fingerprint
@@ -259,43 +311,11 @@ class Box:
         """Inside a skill, a sibling part's skill; a value has no such thing, so this is the error there."""
         return sibling_of(self, name)
 
-    # --- acting: as the attached agent of this name, in this process --------------------------------------------------
-
-    def spawn(self, **options: Any) -> SyncLiveBox:
-        """A live box, ready; its skills are methods. Options: ``branch``, ``isolation``, ``node``, ``timeout_s``."""
-        from box_agent import sync
-
-        return sync.agent_for(self.name).spawn(self, **options)
-
-    def send_message(self, to: Any, data: Any = None, **options: Any) -> str:
-        """Send to another Box; returns the message id when it is stored."""
-        from box_agent import sync
-
-        return str(sync.agent_for(self.name).send_message(to, data, **options))
-
-    def publish_event(self, name: str, data: Any = None, **options: Any) -> int:
-        """Publish to whoever subscribed; returns the sequence when it is stored."""
-        from box_agent import sync
-
-        return int(sync.agent_for(self.name).publish_event(name, data, **options))
-
-    def on_event(self, pattern: str, handler: Callable[[Any], Any], **options: Any) -> Any:
-        """Call ``handler(event)``, in a thread of its own, for every event that fits."""
-        from box_agent import sync
-
-        return sync.agent_for(self.name).on_event(pattern, handler, **options)
-
-    def on_message(self, handler: Callable[[Any], Any], **options: Any) -> Any:
-        """Call ``handler(message)`` for everything sent to this Box's name."""
-        from box_agent import sync
-
-        return sync.agent_for(self.name).on_message(handler, **options)
-
-    def call(self, box: Any, skill: str, /, *args: Any, **kwargs: Any) -> Any:
-        """Call a skill of another box and wait for its result."""
-        from box_agent import sync
-
-        return sync.agent_for(self.name).call(box, skill, *args, **kwargs)
+    def __setattr__(self, name: str, value: Any) -> None:
+        """``self`` of a skill is a plain object; a Box is a value."""
+        if LIVE not in self.__dict__:
+            raise AttributeError(f"box {self.name!r} is a value and does not change; its methods return new ones")
+        object.__setattr__(self, name, value)
 
     # --- making -------------------------------------------------------------------------------------------------------
 
@@ -317,65 +337,16 @@ class Box:
 
     def _with(self, blobs: dict[str, bytes] | None = None, *, steps: tuple[Any, ...]) -> Box:
         part = self._own_part("steps")
-        made = replace(part, steps=part.steps + steps)
-        return self._made(self.name, Composition((made,), self._composition.preferences), blobs or self._blobs)
+        return self._with_parts((replace(part, steps=part.steps + steps),), blobs)
 
     def _replace(self, part: Part, **changes: Any) -> Box:
-        return self._made(
-            self.name, Composition((replace(part, **changes),), self._composition.preferences), self._blobs
-        )
+        return self._with_parts((replace(part, **changes),))
+
+    def _with_parts(self, parts: Iterable[Part], blobs: dict[str, bytes] | None = None) -> Box:
+        return self._made(self.name, self._composition.with_parts(parts), self._blobs if blobs is None else blobs)
 
 
 Box.empty = Box._made("empty", Composition(), {})
-
-
-def _part_of(cls: type[Box], blobs: dict[str, bytes]) -> Part:
-    options = cls._options
-    skills: dict[str, str | Callable[..., Any]] = {}
-    specs: dict[str, SkillSpec] = {}
-    for attribute in dir(cls):
-        fn = getattr(cls, attribute, None)
-        if callable(fn) and options_of(fn) is not None:
-            name = skill_name(fn)
-            skills[name] = attribute
-            specs[name] = spec_of(fn)
-    steps: list[Any] = []
-    if options["files"]:
-        steps.append(_files_step(options["files"], blobs))
-    if options["packages"]:
-        steps.append(PipStep(packages=list(options["packages"])))
-    steps.extend(RunStep(command=command) for command in options["commands"])
-    return Part(
-        name=cls.name,
-        version=options["version"],
-        description=options["description"],
-        steps=tuple(steps),
-        env=tuple(sorted(options["env"].items())),
-        cls=cls,
-        skills=skills,
-        specs=specs,
-        resources=options["resources"] or Resources(),
-        policy=options["policy"] or Policy(),
-    )
-
-
-def _files_step(files: Mapping[str, Content], blobs: dict[str, bytes]) -> FilesStep:
-    hashes: dict[str, str] = {}
-    for path, content in sorted(files.items()):
-        split_path(path)
-        try:
-            data = content.read_bytes() if isinstance(content, Path) else content
-        except OSError as error:
-            raise InvalidInput(f"file {path!r}: {error.strerror}", path=path) from error
-        raw = data.encode() if isinstance(data, str) else bytes(data)
-        hashes[path] = blob_hash(raw)
-        blobs[hashes[path]] = raw
-    return FilesStep(files=hashes)
-
-
-def _kebab(name: str) -> str:
-    """``CoffeeShop`` → ``coffee-shop``."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower().strip("_")
 
 
 def _joined(names: list[str]) -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from box_agent.box.part import Part
-from schemas.box import Policy, Resources, Step
+from schemas.box import ISOLATION_ORDER, Policy, Resources, SkillSpec, Step
 from schemas.errors import CompositionConflict
 
 QUALIFIER = "--"
@@ -42,21 +42,50 @@ class Composition:
         made.check()
         return made
 
+    def with_parts(self, parts: Iterable[Part]) -> Composition:
+        """Every part in the form it has in ``parts``; what was preferred stays so. Raises as `plus` does."""
+        changed, kept = tuple(parts), self.preferences
+        if kept:  # fingerprints cost a walk through the code
+            prints = {old.fingerprint: new.fingerprint for old, new in zip(self.parts, changed, strict=True)}
+            kept = frozenset((prints.get(winner, winner), prints.get(loser, loser)) for winner, loser in kept)
+        made = Composition(changed, kept)
+        made.check()
+        return made
+
     def check(self) -> None:
         for name, holders in self._holders("skills").items():
             self._winner(
                 f"skill {name!r}", holders, 'keep one with "x.prefer(y)", or tell them apart with "x.rename(old=new)"'
             )
+            names = [self.parts[i].name for i in holders]
+            if twice := sorted({n for n in names if names.count(n) > 1}):
+                raise CompositionConflict(
+                    f"skill {name!r} is in two different parts that are both called {twice[0]!r}, so that "
+                    f"{twice[0]}{QUALIFIER}{name} would mean either: give one another name with "
+                    '"x.named(…)"',
+                    what=f"skill {name!r}",
+                    parts=names,
+                )
         for name, holders in self._holders("env").items():
             if len({dict(self.parts[i].env)[name] for i in holders}) > 1:
                 self._winner(f"environment variable {name!r}", holders, 'keep one with "x.prefer(y)"')
-        if len({(p.policy.network, p.policy.min_isolation) for p in self.parts if p.skills}) > 1:
-            names = ", ".join(f"{p.name!r} ({p.policy.network})" for p in self.parts if p.skills)
+        self._check_grants()
+
+    def _check_grants(self) -> None:
+        """Network and mounts are there for a whole box: composing must not hand them to whom they were not given."""
+        granted = [(p.name, _said(p.policy)) for p in self._grantees()]
+        if len({what for _, what in granted}) > 1:
+            told = " and ".join(f"{name!r} ({what})" for name, what in granted)
             raise CompositionConflict(
-                f"parts ask for different networks or isolation: {names}; grants do not widen by composition, "
-                "give both the same policy",
+                f"parts may reach different things: {told}; grants do not widen by composition, so give every part "
+                'the same with "x.allow(…)", or keep them in two boxes that call each other',
                 what="policy",
+                parts=[name for name, _ in granted],
             )
+
+    def _grantees(self) -> list[Part]:
+        """Parts with skills, which use what is granted, and parts that ask for something."""
+        return [p for p in self.parts if p.skills or _said(p.policy) != _NOTHING]
 
     def routes(self) -> dict[str, Route]:
         """Public name → where it goes; preferred skills by their name, every skill by its qualified name too."""
@@ -68,19 +97,19 @@ class Composition:
             found[name] = Route(self._winner(f"skill {name!r}", holders, ""), name)
         return found
 
-    def hidden(self) -> list[str]:
-        """Qualified names of the skills that lost to a preferred one."""
-        routes = self.routes()
-        return [
-            f"{part.name}{QUALIFIER}{name}"
-            for index, part in enumerate(self.parts)
-            for name in part.skills
-            if routes[name].part != index
-        ]
+    def specs(self) -> Iterator[SkillSpec]:
+        """What can be called, by name; a skill that lost to a preferred one under its qualified name only."""
+        for name, holders in sorted(self._holders("skills").items()):
+            winner = self._winner(f"skill {name!r}", holders, "")
+            for index in holders:
+                part = self.parts[index]
+                public = name if index == winner else f"{part.name}{QUALIFIER}{name}"
+                grants = {"name": public, "part": part.name, "secrets": sorted(part.policy.secrets)}
+                yield part.specs[name].model_copy(update=grants)
 
     def env(self) -> dict[str, str]:
         found: dict[str, str] = {}
-        for name, holders in self._holders("env").items():
+        for name, holders in sorted(self._holders("env").items()):
             values = {dict(self.parts[i].env)[name] for i in holders}
             index = holders[0] if len(values) == 1 else self._winner(name, holders, "")
             found[name] = dict(self.parts[index].env)[name]
@@ -88,14 +117,18 @@ class Composition:
 
     def steps(self) -> list[Step]:
         """Lower parts first; the same step twice runs once."""
-        found: list[Step] = []
+        return [step for _, step in self.steps_by_part()]
+
+    def steps_by_part(self) -> list[tuple[str, Step]]:
+        """Each step with the name of the lowest part that has it."""
+        found: list[tuple[str, Step]] = []
         seen: set[str] = set()
         for part in self.parts:
             for step in part.steps:
                 key = step.model_dump_json()
                 if key not in seen:
                     seen.add(key)
-                    found.append(step)
+                    found.append((part.name, step))
         return found
 
     def resources(self) -> Resources:
@@ -107,22 +140,31 @@ class Composition:
         return Resources.model_validate(merged)
 
     def policy(self) -> Policy:
-        owners = [p.policy for p in self.parts if p.skills] or [p.policy for p in self.parts]
-        secrets = sorted({name for policy in owners for name in policy.secrets})
-        return owners[0].model_copy(update={"secrets": secrets}) if owners else Policy()
+        """Grants as every part has them, all secrets (each skill says which are its own), the strictest demand."""
+        grantees = self._grantees()
+        granted = grantees[0].policy if grantees else Policy()
+        demands = [p.policy.min_isolation for p in self.parts]
+        return granted.model_copy(
+            update={
+                "secrets": sorted({name for p in self.parts for name in p.policy.secrets}),
+                "min_isolation": max(demands, key=ISOLATION_ORDER.index, default="none"),
+            }
+        )
 
     def fingerprint(self, platform: str) -> str:
-        content = [[p.fingerprint for p in self.parts], sorted(self._used_preferences()), platform]
+        shared = {i for holders in self._holders("skills").values() if len(holders) > 1 for i in holders}
+        qualified = [self.parts[i].name for i in sorted(shared)]  # their names are how skills are reached
+        content = [[p.fingerprint for p in self.parts], sorted(self._used_preferences()), qualified, platform]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
-    def _used_preferences(self) -> Iterable[tuple[str, str]]:
+    def _used_preferences(self) -> set[tuple[str, str]]:
         """Only those that decide something here, so that an unused preference does not make another Box."""
+        found: set[tuple[str, str]] = set()
         for kind in ("skills", "env"):
             for holders in self._holders(kind).values():
-                prints = [self.parts[i].fingerprint for i in holders]
-                for winner, loser in self.preferences:
-                    if winner in prints and loser in prints:
-                        yield (winner, loser)
+                prints = {self.parts[i].fingerprint for i in holders}
+                found.update(pair for pair in self.preferences if prints.issuperset(pair))
+        return found
 
     def _holders(self, kind: str) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {}
@@ -135,10 +177,23 @@ class Composition:
         if len(holders) == 1:
             return holders[0]
         for i in holders:
+            others = {self.parts[j].fingerprint for j in holders if j != i}
             mine = self.parts[i].fingerprint
-            if all((mine, self.parts[j].fingerprint) in self.preferences for j in holders if j != i):
+            won = {loser for winner, loser in self.preferences if winner == mine}
+            lost_to = {winner for winner, loser in self.preferences if loser == mine}
+            if others <= won and not others & lost_to:
                 return i
         names = " and ".join(repr(self.parts[i].name) for i in holders)
         raise CompositionConflict(
             f"{what} is in both {names}: {cure}", what=what, parts=[self.parts[i].name for i in holders]
         )
+
+
+def _said(policy: Policy) -> str:
+    """The grants that a whole box shares."""
+    ports = f" {', '.join(map(str, sorted(policy.ports)))}" if policy.ports else ""
+    mounts = "".join(f", {m.source} at {m.target}" for m in sorted(policy.mounts, key=lambda m: m.target))
+    return f"network {policy.network}{ports}{mounts}"
+
+
+_NOTHING = _said(Policy())

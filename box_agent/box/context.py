@@ -6,8 +6,19 @@ gives it a `ContextPort`. Nothing here does I/O itself.
 
 from __future__ import annotations
 
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Coroutine
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from schemas.errors import InvalidInput, PermissionDenied
+
+if TYPE_CHECKING:
+    from box_agent.context.conversations import ConversationClient
+    from box_agent.context.keyvalues import KeyValueClient
+    from box_agent.context.workspaces import WorkspaceClient
 
 
 class ContextPort(Protocol):
@@ -31,10 +42,26 @@ class ContextPort(Protocol):
 
 
 class ContextBus:
-    """The bus as a sync skill sees it; every message is stamped with the box's own address."""
+    """The bus as a sync skill sees it; every message is stamped with the box's own address.
 
-    def __init__(self, port: ContextPort) -> None:
+    ``conversations``, ``workspaces`` and ``keyvalues`` are the hub's services, blocking.
+    """
+
+    def __init__(self, port: ContextPort, aio: AsyncContextBus) -> None:
         self._port = port
+        self._aio = aio
+
+    @property
+    def conversations(self) -> Any:
+        return _Waiting(self._aio.conversations)
+
+    @property
+    def workspaces(self) -> Any:
+        return _Waiting(self._aio.workspaces)
+
+    @property
+    def keyvalues(self) -> Any:
+        return _Waiting(self._aio.keyvalues)
 
     def send_message(self, to: str, data: Any = None, **attributes: Any) -> str:
         """Send to one box; returns the message id when it is stored."""
@@ -63,9 +90,59 @@ class AsyncContextBus:
         arguments = {"name": name, "data": data, **attributes}
         return int(await self._port.request_async("publish_event", arguments))
 
-    async def call(self, box: str, skill: str, *args: Any, timeout_s: float = 30.0, **kwargs: Any) -> Any:
+    async def call(self, box: str, skill: str, /, *args: Any, timeout_s: float = 30.0, **kwargs: Any) -> Any:
         arguments = {"box": box, "skill": skill, "args": args, "kwargs": kwargs, "timeout_s": timeout_s}
         return await self._port.request_async("call", arguments)
+
+    def stream(
+        self, box: str, skill: str, /, *args: Any, timeout_s: float = 300.0, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        """Raises `InvalidInput`: what streams, such as a watch, is for attached agents."""
+        raise InvalidInput(f"{box}.{skill} streams, which a skill cannot follow; ask for a list, or use an agent")
+
+    @cached_property
+    def conversations(self) -> ConversationClient:
+        """Append-only trees of turns, shared with other agents."""
+        from box_agent.context.conversations import ConversationClient
+        from box_agent.context.hub import Hub
+
+        return ConversationClient(Hub(self))
+
+    @cached_property
+    def workspaces(self) -> WorkspaceClient:
+        """Branchable file trees. The files of this box's own branch are in its directory."""
+        from box_agent.context.hub import Hub
+        from box_agent.context.workspaces import WorkspaceClient
+
+        return WorkspaceClient(Hub(self))
+
+    @cached_property
+    def keyvalues(self) -> KeyValueClient:
+        """Small JSON documents with a revision."""
+        from box_agent.context.hub import Hub
+        from box_agent.context.keyvalues import KeyValueClient
+
+        return KeyValueClient(Hub(self))
+
+
+class _Waiting:
+    """An async client whose coroutines are run to their end."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def wait(*args: Any, **kwargs: Any) -> Any:
+            result = method(*args, **kwargs)
+            return asyncio.run(_completed(result)) if asyncio.iscoroutine(result) else result
+
+        return wait
+
+
+async def _completed(work: Coroutine[Any, Any, Any]) -> Any:
+    return await work
 
 
 class Context:
@@ -82,6 +159,7 @@ class Context:
         directory: Path | None = None,
         deadline_at: float | None = None,
         branch: str = "",
+        secrets: frozenset[str] = frozenset(),
     ) -> None:
         self._port = port
         self.call = call
@@ -91,13 +169,40 @@ class Context:
         self.directory = directory if directory is not None else Path.cwd()
         self.deadline_at = deadline_at
         self.branch = branch
-        self.bus = ContextBus(port)
+        self.secrets = secrets
+        """Names of those the running skill was granted."""
         self.aio = AsyncContextBus(port)
+        self.bus = ContextBus(port, self.aio)
 
     @property
     def cancelled(self) -> bool:
         """True once somebody asked for this call to stop; a skill that checks it can end in good order."""
         return self._port.cancelled()
+
+    def secret(self, name: str) -> str:
+        """The value of a secret that the running skill's own part was granted; it is the node's, and nowhere stored.
+
+        Raises `PermissionDenied`, `NotFound` when the node has none of this name. Coroutines use `secret_async`.
+        """
+        return str(self._port.request("secret", {"name": self._grant(name)}))
+
+    async def secret_async(self, name: str) -> str:
+        return str(await self._port.request_async("secret", {"name": self._grant(name)}))
+
+    def granted(self, secrets: frozenset[str]) -> Context:
+        """The same call with the grants of another part, for that part's skill."""
+        made = copy.copy(self)
+        made.secrets = secrets
+        return made
+
+    def _grant(self, name: str) -> str:
+        if name not in self.secrets:
+            raise PermissionDenied(
+                f"skill {self.skill!r} has no grant for secret {name!r}: give its part one with "
+                f".allow(secrets=[{name!r}])",
+                secret=name,
+            )
+        return name
 
     def progress(self, fraction: float | None = None, note: str = "") -> None:
         """Say how far the call is (0..1, or ``None`` when that is not known). Never blocks, may be dropped."""

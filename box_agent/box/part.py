@@ -5,17 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from box_agent.box.identity import code_identity
+from box_agent.box.signature import hints_of
 from schemas.box import Policy, Resources, SkillSpec, Step
+from schemas.errors import CompositionConflict
 
 
 @dataclass(frozen=True)
 class Part:
-    """Immutable. ``skills`` maps the public name to the function, or to the attribute of ``cls`` that holds it."""
+    """Immutable. ``skills`` maps the public name to the function, or to the attribute of ``cls`` that holds it.
+
+    ``members`` is the identity of what ``cls`` has beside skills and ``setup``; nothing, for a class that could as
+    well be a value.
+    """
 
     name: str
     version: str = "0"
@@ -23,6 +29,8 @@ class Part:
     steps: tuple[Step, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
     cls: type[Any] | None = None
+    members: Mapping[str, str] = field(default_factory=dict)
+    setups: tuple[Callable[..., Any], ...] = ()
     skills: Mapping[str, str | Callable[..., Any]] = field(default_factory=dict)
     specs: Mapping[str, SkillSpec] = field(default_factory=dict)
     resources: Resources = field(default_factory=Resources)
@@ -31,32 +39,43 @@ class Part:
     @cached_property
     def fingerprint(self) -> str:
         """Equal for parts that make the same environment and skills, in every process and on every machine."""
-        things = ([self.cls] if self.cls else []) + [f for f in self.skills.values() if callable(f)]
         content = {
-            "steps": [s.model_dump(mode="json") for s in self.steps],
+            "steps": [step.model_dump(mode="json") for step in self.steps],
             "env": dict(self.env),
-            "skills": {
-                name: [
-                    spec.model_dump(mode="json", exclude={"description"}),
-                    how if isinstance(how, str) else how.__qualname__,
-                ]
-                for (name, how), spec in zip(sorted(self.skills.items(), key=_key), _sorted(self.specs), strict=True)
-            },
+            "skills": {name: self._skill(name) for name in self.skills},
+            "setups": [code_identity(fn) for fn in self.setups],
+            "members": dict(self.members),
             "resources": self.resources.model_dump(mode="json"),
             "policy": self.policy.model_dump(mode="json"),
-            "code": code_identity(*things),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    @property
-    def empty(self) -> bool:
-        """Nothing in it that a box would notice."""
-        return not (self.steps or self.env or self.skills or self.cls) and self.resources == Resources()
+    def function(self, skill: str) -> Callable[..., Any]:
+        how = self.skills[skill]
+        found: Callable[..., Any] = getattr(self.cls, how) if isinstance(how, str) else how
+        return found
 
+    def renamed(self, names: Mapping[str, str]) -> Part:
+        """With skills under other names, old → new. Raises `CompositionConflict` when two get the same."""
+        new = {name: names.get(name, name) for name in self.skills}
+        if len(set(new.values())) < len(new):
+            twice = next(n for n in new.values() if list(new.values()).count(n) > 1)
+            raise CompositionConflict(
+                f"box {self.name!r} would have two skills {twice!r}; rename one of them to something else",
+                what=f"skill {twice!r}",
+                parts=[self.name],
+            )
+        return replace(
+            self,
+            skills={new[name]: how for name, how in self.skills.items()},
+            specs={new[name]: spec.model_copy(update={"name": new[name]}) for name, spec in self.specs.items()},
+        )
 
-def _key(item: tuple[str, Any]) -> str:
-    return item[0]
-
-
-def _sorted(specs: Mapping[str, SkillSpec]) -> list[SkillSpec]:
-    return [spec for _, spec in sorted(specs.items(), key=_key)]
+    def _skill(self, name: str) -> list[Any]:
+        """``self.buy()`` reaches it by the name it was written with, whatever it is called outside."""
+        how = self.skills[name]
+        inside = how if isinstance(how, str) else getattr(how, "__name__", name)
+        spec = self.specs[name].model_dump(mode="json", exclude={"description", "part", "secrets"})
+        fn = self.function(name)
+        hints = code_identity(sorted(hints_of(fn, name).items()))  # arguments are converted as they say
+        return [inside, spec, code_identity(fn), hints]

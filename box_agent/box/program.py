@@ -7,6 +7,8 @@ functions travel by name: import what you use from your own modules at the top o
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,11 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from box_agent.box.composition import Composition, Route
+from box_agent.box.composition import QUALIFIER, Composition, Route
 from box_agent.box.context import Context
 from box_agent.box.identity import travels_by_value
 from box_agent.box.part import Part
-from box_agent.box.signature import hints_of
+from box_agent.box.signature import hints_of, wants_instance
 from box_agent.box.skill import Bound, bind
 from schemas.errors import InvalidInput, SkillNotFound
 
@@ -52,17 +54,22 @@ class ProgramPart:
     cls: type[Any] | None
     skills: dict[str, str | Callable[..., Any]]
     hints: dict[str, dict[str, Any]]
+    setups: tuple[Callable[..., Any], ...]
+    secrets: frozenset[str]
 
     @classmethod
     def of(cls, part: Part) -> ProgramPart:
-        made = cls(part.name, part.cls, dict(part.skills), {})
-        made.hints.update({name: hints_of(made.function(name), name) for name in part.skills})
-        return made
+        hints = {name: hints_of(part.function(name), name) for name in part.skills}
+        return cls(part.name, part.cls, dict(part.skills), hints, part.setups, frozenset(part.policy.secrets))
 
     def function(self, skill: str) -> Callable[..., Any]:
         how = self.skills[skill]
         found: Callable[..., Any] = getattr(self.cls, how) if isinstance(how, str) else how
         return found
+
+    def inside(self, name: str) -> str | None:
+        """Public name of the skill that was written as ``name``; a class finds its own by itself."""
+        return next((n for n, how in self.skills.items() if getattr(how, "__name__", None) == name), None)
 
 
 @dataclass
@@ -80,11 +87,9 @@ class Program:
 
     def pack(self) -> bytes:
         """Raises `InvalidInput` that names what cannot travel (an open file, a lock, a socket …)."""
-        import cloudpickle
-
         with _user_modules_by_value():
             try:
-                return bytes(cloudpickle.dumps(self))
+                return _pickled(self)
             except Exception as error:
                 names = ", ".join(repr(p.name) for p in self.parts)
                 raise InvalidInput(
@@ -105,12 +110,11 @@ class Program:
         """Makes one instance per part and runs its ``setup()``; what that raises goes to the caller."""
         for part in self.parts:
             instance = object.__new__(part.cls) if part.cls is not None else _Bare()
-            instance.__dict__[LIVE] = Running(self, surroundings)
+            instance.__dict__[LIVE] = Running(self, part, surroundings)
             self.instances.append(instance)
         for part, instance in zip(self.parts, self.instances, strict=True):
-            setup = getattr(part.cls, "setup", None)
-            if setup is not None:
-                setup(instance)
+            for setup in part.setups:
+                setup(instance) if wants_instance(setup) else setup()
 
     def skill(self, name: str) -> tuple[Bound, Any]:
         """The bound skill and the instance it runs on. Raises `SkillNotFound` with what there is."""
@@ -128,13 +132,23 @@ class Program:
             self._bound[name] = bind(part.function(route.attribute), part.hints[route.attribute])
         return self._bound[name]
 
+    def secrets_of(self, skill: str) -> frozenset[str]:
+        """What the part was granted that ``skill`` came with."""
+        route = self.routes.get(skill)
+        return frozenset() if route is None else self.parts[route.part].secrets
+
     def sibling(self, name: str) -> Callable[..., Any]:
-        """A skill as a plain method, for other skills of the same Box: no copy, no check, the same process."""
+        """A skill as a plain method, for other skills of the same Box: no copy, no check, the same process.
+
+        It runs with the grants of the part it came with, not with its caller's.
+        """
         bound, instance = self.skill(name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
             if bound.context_parameter is not None:
-                kwargs.setdefault(bound.context_parameter, running.get())
+                context = running.get()
+                own = None if context is None else context.granted(self.secrets_of(name))
+                kwargs.setdefault(bound.context_parameter, own)
             return bound.fn(instance, *args, **kwargs) if bound.wants_instance else bound.fn(*args, **kwargs)
 
         return call
@@ -148,6 +162,7 @@ class Running:
     """What ``self`` leads to inside a worker."""
 
     program: Program
+    part: ProgramPart
     surroundings: Surroundings
 
 
@@ -166,10 +181,28 @@ class _Bare:
 def sibling_of(instance: Any, name: str) -> Any:
     """``self.login`` where ``login`` is a skill of another part. Raises `AttributeError` for anything else."""
     live = instance.__dict__.get(LIVE)
-    if live is not None and not name.startswith("__") and name in live.program.routes:
-        return live.program.sibling(name)
+    if live is not None and not name.startswith("__"):
+        own = live.part.inside(name)
+        if own is not None:
+            return live.program.sibling(f"{live.part.name}{QUALIFIER}{own}")
+        if name in live.program.routes:
+            return live.program.sibling(name)
     hint = "" if live is not None else "; skills of other parts are there once the composed Box is spawned"
     raise AttributeError(f"{type(instance).__name__!r} has no attribute {name!r}{hint}", name=name, obj=instance)
+
+
+def _pickled(value: Any) -> bytes:
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, obj: Any) -> Any:
+            if obj is dataclasses.MISSING:  # a copy of it would be a default of every field
+                return "MISSING"
+            return super().reducer_override(obj)
+
+    with io.BytesIO() as file:
+        Pickler(file).dump(value)
+        return file.getvalue()
 
 
 @contextmanager

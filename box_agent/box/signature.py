@@ -163,6 +163,11 @@ def hints_of(fn: Callable[..., Any], name: str) -> dict[str, Any]:
         return {}  # builtins carry no annotations
 
 
+def wants_instance(fn: Callable[..., Any]) -> bool:
+    """Whether a ``setup`` is to be called with the instance of its part: its first parameter is ``self``."""
+    return next(iter(inspect.signature(fn).parameters), "") == "self"
+
+
 def _is_context(hint: Any) -> bool:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return any(_is_context(a) for a in typing.get_args(hint))

@@ -79,9 +79,10 @@ def options_of(fn: Any) -> SkillOptions | None:
 
 
 def skill_name(fn: Any) -> str:
-    """The name ``fn`` has as a skill. Raises `InvalidInput` when it cannot be one."""
+    """The name ``fn``, a function or a name, has as a skill. Raises `InvalidInput` when it cannot be one."""
     options = options_of(fn)
-    name = str((options.name if options is not None else None) or getattr(fn, "__name__", ""))
+    given = fn if isinstance(fn, str) else getattr(fn, "__name__", "")
+    name = str((options.name if options is not None else None) or given)
     if _NAME.fullmatch(name) is None:
         raise InvalidInput(
             f"{name!r} cannot be a skill's name: use 1-63 of a-z, 0-9, '_' and '-', starting with a letter or "

@@ -62,6 +62,14 @@ class BlobCache:
                 raise
         return digest
 
+    def usage(self) -> tuple[int, int]:
+        """How many blobs there are, and their bytes together."""
+        sizes = []
+        for path in self.directory.glob("??/*"):
+            with contextlib.suppress(FileNotFoundError):
+                sizes.append(path.stat().st_size)
+        return len(sizes), sum(sizes)
+
     def prune(self, budget_bytes: int) -> int:
         """Drops the least recently used blobs until at most ``budget_bytes`` are left; returns bytes freed."""
         found: list[tuple[float, int, Path]] = []

@@ -58,7 +58,7 @@ class Boxes:
         self._mounts = mounts
         self._changed = changed
         self._boxes: dict[str, HostedBox] = {}
-        self._surroundings = NodeSurroundings(self._boxes.get)
+        self._surroundings = NodeSurroundings(self._boxes.get, settings.secret)
         self._scope = Scope()
         self.draining = False
 

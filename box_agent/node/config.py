@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from box_agent.config import AgentSettings
-from schemas.errors import InvalidInput
+from schemas.errors import InvalidInput, NotFound
 from schemas.ids import check_name
 
 _GIB = 1024**3
@@ -66,6 +66,8 @@ class NodeSettings(BaseSettings):
     """Those it offers, where they work; of these a box gets the one that isolates best, unless it names one."""
     inherit: tuple[str, ...] = INHERITED
     """Patterns of the variables of this process that boxes get; all else, secrets first, stays with the node."""
+    secrets: Path = Path()
+    """Directory with one file per secret, named as the secret; boxes get those their policy names, when they ask."""
     beat_s: float = Field(default=2.0, gt=0)
     template_bytes: int = Field(default_factory=lambda: memory_bytes() // 8, ge=0)
     """Memory of warm templates, for each driver; the least recently used go first. 0: no such limit."""
@@ -87,6 +89,15 @@ class NodeSettings(BaseSettings):
             for name, value in os.environ.items()
             if not name.startswith("BOXHUB_") and any(fnmatchcase(name, pattern) for pattern in self.inherit)
         }
+
+    def secret(self, name: str) -> str:
+        """Its value now, without the line's end. Raises `NotFound`."""
+        if self.secrets == Path():
+            raise NotFound(f"secret {name!r}: this node has none; set BOXHUB_NODE_SECRETS to a directory of them")
+        try:
+            return (self.secrets.expanduser() / name).read_text().removesuffix("\n")
+        except OSError as error:
+            raise NotFound(f"secret {name!r}: node {self.name!r} cannot read it: {error.strerror}") from error
 
     def directory(self, agent: AgentSettings) -> Path:
         home = self.home if self.home != Path() else agent.home / "node"

@@ -54,6 +54,10 @@ class Drivers:
         return [driver.info for driver in self._drivers]
 
     @property
+    def usable(self) -> list[Driver]:
+        return [driver for driver in self._drivers if driver.info.available]
+
+    @property
     def templates(self) -> list[str]:
         """Fingerprints that are held warm."""
         return [template.fingerprint for driver in self._drivers for template in driver.templates]
@@ -77,4 +81,8 @@ def _against(request: SpawnRequest, info: DriverInfo) -> str:
         return f"is not available: {info.reason}"
     if ISOLATION_ORDER.index(info.isolation) < ISOLATION_ORDER.index(wanted):
         return f"isolates by {info.isolation!r}, at least {wanted!r} is wanted"
+    if request.definition.policy.network == "loopback" and not info.loopback:
+        return "cannot forward ports of this machine's loopback into a box"
+    if request.definition.policy.mounts and not info.mounts:
+        return "cannot mount directories of this machine into a box"
     return ""

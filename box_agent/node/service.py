@@ -24,8 +24,9 @@ from box_agent.node.config import NodeSettings, memory_bytes, usable_cpus
 from box_agent.node.drivers import Drivers
 from box_agent.node.home import NodeHome
 from box_agent.node.mounts import Mounts
+from box_agent.node.warmth import Warmth
 from box_agent.runner import Runner
-from schemas.box import LiveBox, SpawnRequest
+from schemas.box import BoxDefinition, LiveBox, SpawnRequest
 from schemas.errors import BusUnavailable, PermissionDenied
 from schemas.model import timestamp
 from schemas.node import NodeInfo, node_address
@@ -73,6 +74,9 @@ class Node:
             )  # fmt: skip
             self.agent.serve_own(self._box_spawn)
             self.agent.serve_own(self._box_stop)
+            self._warmth = Warmth(settings.name, self._drivers, blobs)
+            for skill in (self._box_build, self._box_explain, self._cache_list, self._cache_prune):
+                self.agent.serve_own(skill)
             await self.agent.begin(beats=False, runs_tasks=False)
             beating = Scope()
             exits.push_async_callback(beating.aclose)
@@ -148,6 +152,28 @@ class Node:
         """See `Boxes.stop`."""
         _only_hub(context)
         return (await self.boxes.stop(id, reason)).wire()
+
+    async def _box_build(
+        self, definition: BoxDefinition, seconds: Annotated[float, Field(gt=0)], context: Context
+    ) -> dict[str, Any]:
+        """See `Warmth.build`."""
+        _only_hub(context)
+        return (await self._warmth.build(definition, seconds)).wire()
+
+    async def _box_explain(self, definition: BoxDefinition, context: Context) -> dict[str, Any]:
+        """See `Warmth.explain`."""
+        _only_hub(context)
+        return (await self._warmth.explain(definition)).wire()
+
+    async def _cache_list(self, context: Context) -> list[dict[str, Any]]:
+        """See `Warmth.entries`."""
+        _only_hub(context)
+        return [entry.wire() for entry in await self._warmth.entries()]
+
+    async def _cache_prune(self, unused_s: Annotated[float, Field(ge=0)], context: Context) -> list[dict[str, Any]]:
+        """See `Warmth.prune`."""
+        _only_hub(context)
+        return [entry.wire() for entry in await self._warmth.prune(unused_s)]
 
 
 def _only_hub(context: Context) -> None:

@@ -15,6 +15,7 @@ VERBS: Final[Mapping[str, frozenset[str]]] = {
     "send_message": frozenset({"to", "data", "id", "correlation_id", "causation_id", "reply_to", "branch"}),
     "publish_event": frozenset({"name", "data", "id", "correlation_id", "causation_id", "branch"}),
     "call": frozenset({"box", "skill", "args", "kwargs", "timeout_s"}),
+    "secret": frozenset({"name"}),
 }
 """What a box may ask for, and with which arguments. A box is not trusted: whatever else it sends is refused."""
 
@@ -22,8 +23,9 @@ VERBS: Final[Mapping[str, frozenset[str]]] = {
 class NodeSurroundings:
     """Implements `box_agent.driver.Surroundings` for the boxes that ``find`` knows."""
 
-    def __init__(self, find: Callable[[str], HostedBox | None]) -> None:
+    def __init__(self, find: Callable[[str], HostedBox | None], secret: Callable[[str], str]) -> None:
         self._find = find
+        self._secret = secret
 
     async def request(self, box: str, call: str, verb: str, arguments: Mapping[str, Any]) -> Any:
         """See the port. Raises `InvalidInput`, `PermissionDenied` for skills that are the platform's own."""
@@ -37,6 +39,8 @@ class NodeSurroundings:
             raise InvalidInput(f"{verb} takes {', '.join(sorted(allowed))}, not {', '.join(unknown)}")
         given = dict(arguments)
         try:
+            if verb == "secret":
+                return self._granted(hosted, given.get("name"))
             if verb == "call":
                 target, skill = _target(given)
                 args, kwargs = given.pop("args", None) or (), given.pop("kwargs", None) or {}
@@ -44,6 +48,11 @@ class NodeSurroundings:
             return await getattr(hosted.agent, verb)(**given)
         except (TypeError, ValueError) as error:
             raise InvalidInput(f"{verb}: {error}") from error
+
+    def _granted(self, hosted: HostedBox, name: object) -> str:
+        if name not in hosted.request.definition.policy.secrets:
+            raise PermissionDenied(f"box {hosted.id!r} was not granted secret {str(name)[:100]!r}", box=hosted.id)
+        return self._secret(str(name))
 
     def emit(self, box: str, call: str, kind: str, data: Any) -> None:
         """Into the reports of the attempt it belongs to, otherwise a signal ``box.<kind>`` from the box's address."""

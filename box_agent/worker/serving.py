@@ -57,6 +57,7 @@ class Worker:
         self._emitter = Emitter(self.send)
         self._calls: dict[str, RunningCall] = {}
         self._execution: Execution | None = None
+        self._program: Program | None = None
         surroundings.worker = self
 
     def send(self, frame: Frame) -> None:
@@ -69,6 +70,7 @@ class Worker:
 
     def run(self, program: Program, *, set_up: bool, concurrency: int) -> NoReturn:
         """Set up if the template could not, say ready, serve. Does not return: the process ends."""
+        self._program = program
         try:
             if set_up:
                 program.start(self._surroundings)
@@ -82,6 +84,7 @@ class Worker:
         os._exit(0)
 
     def _context(self, call: RunningCall) -> Context:
+        assert self._program is not None
         return Context(
             WorkerPort(call, self._requests, self._emitter),
             call=call.id,
@@ -91,6 +94,7 @@ class Worker:
             directory=self._surroundings.directory,
             deadline_at=call.deadline_at,
             branch=call.branch,
+            secrets=self._program.secrets_of(call.skill),
         )
 
     # --- the reading thread ---------------------------------------------------------------------------------------

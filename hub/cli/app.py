@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hub.cli import boxes, branches, events, system, tasks
+from hub.cli import boxes, branches, cache, definitions, events, system, tasks
 from hub.cli.output import exit_code, show_error
 from schemas.errors import BoxhubError
 
@@ -24,6 +24,8 @@ for command in (
     system.schema,
 ):  # fmt: skip
     app.command()(command)
+app.add_typer(definitions.app, name="box")
+app.add_typer(cache.app, name="cache")
 
 
 def _version(asked: bool) -> None:

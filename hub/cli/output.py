@@ -63,9 +63,28 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: 
 
 def ago(at: float) -> str:
     """``at`` (epoch seconds) as a short age: ``4s``, ``12m``, ``3h``, ``2d``; empty for 0."""
-    if not at:
+    return _short(time.time() - at) if at else ""
+
+
+def until(at: float | None) -> str:
+    """``at`` as the time left: ``in 3h``; ``expired`` when it is over, empty for none."""
+    if at is None:
         return ""
-    s = max(0, int(time.time() - at))
+    left = at - time.time()
+    return f"in {_short(left)}" if left > 0 else "expired"
+
+
+def size(n: float) -> str:
+    """Bytes, short: ``512 B``, ``3.1 MiB``."""
+    for unit in ("B", "KiB", "MiB"):
+        if n < 1024:
+            return f"{n:.0f} B" if unit == "B" else f"{n:.1f} {unit}"
+        n /= 1024
+    return f"{n:.1f} GiB"
+
+
+def _short(seconds: float) -> str:
+    s = max(0, int(seconds))
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
         if s >= length:
             return f"{s // length}{unit}"

@@ -7,6 +7,7 @@
 ``definitions``  registered Boxes, in the store
 ``spawned``      which boxes the hub had made, where and for whom, in the store
 ``spawner``      makes a live box on a node, once per id
+``warmth``       what nodes keep so that boxes start sooner
 ``orphans``      stops boxes whose owner is gone
 ===============  ==================================================================================
 """

@@ -7,7 +7,7 @@ from typing import Final
 from context_store.backend import Collection
 from context_store.documents import encode
 from context_store.store import Scope
-from schemas.box import BoxDefinition, FilesStep
+from schemas.box import BoxDefinition, blobs_of
 from schemas.errors import AlreadyExists, BlobNotFound, InvalidInput, PayloadTooLarge
 from schemas.ids import check_name
 from schemas.model import timestamp
@@ -63,8 +63,7 @@ class Definitions:
             raise InvalidInput(f"box {definition.name!r} has two skills called {', '.join(twice)}", box=definition.name)
         if definition.skills and not definition.code:
             raise InvalidInput(f"box {definition.name!r} has skills and no code", box=definition.name)
-        needed = [digest for step in definition.steps if isinstance(step, FilesStep) for digest in step.files.values()]
-        missing = await self._blobs.missing([*needed, *([definition.code] if definition.code else [])])
+        missing = await self._blobs.missing(blobs_of(definition))
         if missing:
             raise BlobNotFound(
                 f"box {definition.name!r} needs {len(missing)} blobs that are not stored; put them first",

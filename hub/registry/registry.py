@@ -17,6 +17,7 @@ from hub.registry.definitions import Definitions
 from hub.registry.presence import Change, Presence
 from hub.registry.spawned import SpawnedBoxes
 from hub.registry.spawner import Spawner
+from hub.registry.warmth import Warmth
 from schemas.box import BoxDefinition, LiveBox
 from schemas.node import NodeInfo, node_address
 
@@ -46,6 +47,7 @@ class Registry:
         self.definitions = Definitions(scope, max_bytes=settings.limits.definition_bytes)
         self.spawned = SpawnedBoxes(scope)
         self.spawner = Spawner(agent, self, self.spawned, self.definitions)
+        self.warmth = Warmth(agent, self.find_nodes)
         self._agent = agent
         self._clock = clock
         self._silent_s = settings.silent_s

@@ -4,6 +4,7 @@
 ``principal``      who asks
 ``bounds``         checks of what comes from outside
 ``registry``       boxes and nodes: look, register, spawn, stop
+``warmth``         what nodes have built and keep
 ``tasks``          durable tasks
 ``workspaces``     workspaces and branches
 ``conversations``  append-only trees of turns
@@ -24,6 +25,7 @@ from hub.services.keyvalues import KeyValueService
 from hub.services.principal import OPERATOR, SYSTEM, Principal
 from hub.services.registry import RegistryService
 from hub.services.tasks import TaskService
+from hub.services.warmth import WarmthService
 from hub.services.workspaces import WorkspaceService
 
 
@@ -33,6 +35,7 @@ class Services:
 
     tasks: TaskService
     registry: RegistryService
+    warmth: WarmthService
     workspaces: WorkspaceService
     conversations: ConversationService
     keyvalues: KeyValueService

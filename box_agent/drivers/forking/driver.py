@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from weakref import WeakValueDictionary
 
 from box_agent.bus.scope import Scope
-from box_agent.driver import Template
+from box_agent.driver import LayerState, Template
 from box_agent.drivers.forking.environment import Environment, Environments, lay
 from box_agent.drivers.forking.handle import Around, ForkedHandle
 from box_agent.drivers.forking.keeping import control_pair, keeper_of
@@ -26,7 +26,7 @@ from box_agent.drivers.forking.peers import close_all
 from box_agent.drivers.forking.templates import Pidfd, TemplateGone, TemplateProcess
 from box_agent.worker import processes
 from box_agent.worker.processes import MARKER
-from schemas.box import BoxDefinition, Resources, RunStep, SpawnRequest
+from schemas.box import BoxDefinition, CacheEntry, Resources, RunStep, SpawnRequest
 from schemas.errors import AlreadyExists, BoxDied, BoxhubError, DeadlineExceeded, DriverUnavailable, LimitExceeded
 from schemas.node import DriverInfo
 
@@ -88,6 +88,7 @@ class ForkingDriver(ABC):
         self._building: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._warm: OrderedDict[str, Warm] = OrderedDict()
         self._handles: dict[str, ForkedHandle] = {}
+        self._standing: dict[str, Environment] = {}  # by box: it keeps what the box stands on
         self._starting: set[str] = set()
         self._watching = False
 
@@ -201,7 +202,7 @@ class ForkingDriver(ABC):
         lock = self._building.setdefault(fingerprint, asyncio.Lock())
         async with lock:
             warm = self._warm.get(fingerprint)
-            if warm is None or not warm.process.alive:
+            if warm is None or not warm.process.alive or warm.environment.expired:
                 if warm is not None:
                     await self._drop(fingerprint)
                 warm = self._warm[fingerprint] = await self._build(definition, blobs)
@@ -293,6 +294,20 @@ class ForkingDriver(ABC):
         await warm.process.aclose()
         return True
 
+    # --- cache --------------------------------------------------------------------------------------------------------
+
+    def explain(self, definition: BoxDefinition) -> Sequence[LayerState]:
+        states = self._environments.layers(definition)
+        warm = self._warm.get(definition.fingerprint)
+        usable = warm is not None and warm.process.alive and not warm.environment.expired
+        return [*states, LayerState(usable, warm.environment.expires_at if warm is not None else None)]
+
+    def cached(self) -> Sequence[CacheEntry]:
+        return self._environments.entries()
+
+    def prune(self, unused_s: float) -> Sequence[CacheEntry]:
+        return self._environments.prune(unused_s)
+
     # --- boxes --------------------------------------------------------------------------------------------------------
 
     async def spawn(
@@ -339,6 +354,7 @@ class ForkingDriver(ABC):
             box, directory, place.workspace, laid, keeper, sockets, warm.definition.resources, around
         )  # fmt: skip
         self._handles[box] = handle
+        self._standing[box] = warm.environment
         self._watch_limits()
         try:
             self._folders.record(box, keeper.pid)
@@ -379,6 +395,7 @@ class ForkingDriver(ABC):
         """Its folder, and its handle."""
         await asyncio.to_thread(self._folders.remove, box)
         del self._handles[box]
+        self._standing.pop(box, None)
 
 
 class _Unclean(Exception):

@@ -3,6 +3,9 @@
 Files and commands make up one directory, packages one directory per step. All of it is cached by the hash of what went
 in, so a chain of steps continues from its longest prefix that ran before. A directory gets its final name only when it
 is complete.
+
+An impure step, and one that says so, is made anew when it has become too old: the time it ran, kept in a ``made-``
+file, is part of the hash of its layer and of all above it. Boxes that stand on the old one keep it.
 """
 
 from __future__ import annotations
@@ -14,13 +17,17 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
+from box_agent.driver import LayerState
 from box_agent.worker import processes
-from schemas.box import BoxDefinition, FilesStep, PipStep, RunStep, Step
+from schemas.box import BoxDefinition, CacheEntry, FilesStep, PipStep, RunStep, Step
 from schemas.errors import DeadlineExceeded, SkillFailed
 from schemas.tree import split_path
 
@@ -31,15 +38,24 @@ _SAID_BYTES: Final = 8000
 _PIP_S: Final = 900.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Environment:
-    """``directory`` is what a box's own starts as; ``packages`` go on ``sys.path``, the first wins."""
+    """``directory`` is what a box's own starts as; ``packages`` go on ``sys.path``, the first wins.
+
+    Its directories stay for as long as the object does: whatever stands on them holds it.
+    """
 
     directory: Path
     packages: tuple[Path, ...]
     variables: Mapping[str, str]
     empty: bool
     """There is nothing in ``directory``, so nothing to lay."""
+    expires_at: float | None = None
+    """When its first layer becomes too old to be used for further boxes."""
+
+    @property
+    def expired(self) -> bool:
+        return self.expires_at is not None and time.time() >= self.expires_at
 
 
 CarryOut = Callable[[RunStep, Path, Sequence[Path], Mapping[str, str]], Awaitable[None]]
@@ -56,6 +72,9 @@ class Environments:
         self._home = home
         self._variables = dict(variables)
         self._carry_out = carry_out
+        self._used: WeakSet[Environment] = WeakSet()
+        self._held: list[set[Path]] = []  # of builds under way
+        self._lock = threading.Lock()  # `prune` runs in a thread
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def sweep(self) -> None:
@@ -65,13 +84,113 @@ class Environments:
 
     async def build(self, definition: BoxDefinition, blobs: Blobs) -> Environment:
         """Carries out what is not cached. Raises `SkillFailed` with the output of the step that failed."""
-        packages = [await self._packages(s) for s in definition.steps if isinstance(s, PipStep)]
-        packages.reverse()  # a higher layer's packages win
-        variables = self._with(packages, definition.env)
-        chain = [s for s in definition.steps if not isinstance(s, PipStep)]
-        directory = await self._directory(chain, packages, variables, blobs)
-        empty = not await asyncio.to_thread(lambda: any(directory.iterdir()))
-        return Environment(directory, tuple(packages), variables, empty)
+        held: set[Path] = set()
+        self._held.append(held)
+        try:
+            steps = [step for step in definition.steps if isinstance(step, PipStep)]
+            packages = [await self._packages(step, blobs, held) for step in steps]
+            packages.reverse()  # a higher layer's packages win
+            variables = self._with(packages, definition.env)
+            directory = await self._directory(_chain(definition), packages, variables, blobs, held)
+            empty = not await asyncio.to_thread(lambda: any(directory.iterdir()))
+            expiries = [layer.expires_at for layer in self.layers(definition) if layer.expires_at is not None]
+            made = Environment(directory, tuple(packages), variables, empty, min(expiries, default=None))
+            with self._lock:
+                self._used.add(made)
+        finally:
+            self._held.remove(held)
+        for path in (directory, *packages):
+            os.utime(path)  # used now
+        return made
+
+    def _there(self, layer: Path, held: set[Path]) -> bool:
+        """Whether it is cached; if so, it stays for this build."""
+        with self._lock:
+            held.add(layer)
+            return layer.exists()
+
+    # --- what is cached -----------------------------------------------------------------------------------------------
+
+    def layers(self, definition: BoxDefinition) -> list[LayerState]:
+        """Of each step in order; looks, and makes nothing."""
+        packages = [self._pip_layer(s) for s in definition.steps if isinstance(s, PipStep)]
+        variables = self._with(packages[::-1], definition.env)
+        prints = iter(self._prints(_chain(definition), packages[::-1], variables)[1:])
+        cached: list[tuple[Path, float | None]] = []
+        layers = iter(packages)
+        for step in definition.steps:
+            path = next(layers) if isinstance(step, PipStep) else self._work(next(prints))
+            cached.append((path, self._expiry(path, step)))
+        highest = max((i for i, (path, _) in enumerate(cached) if _is_work(path) and path.exists()), default=-1)
+        return [
+            LayerState(path.exists() or (_is_work(path) and i <= highest), expiry if path.exists() else None)
+            for i, (path, expiry) in enumerate(cached)
+        ]
+
+    def entries(self) -> list[CacheEntry]:
+        """Every layer on the disk. Walks all files for their sizes: seconds for large ones, so call it in a thread."""
+        with self._lock:
+            used = self._in_use()
+        found = []
+        for path in sorted(self._home.iterdir()):
+            if path.is_dir() and not path.name.startswith("."):
+                entry = CacheEntry(
+                    kind="packages" if path.name.startswith("pip-") else "files",
+                    id=path.name,
+                    what=_content(path),
+                    size_bytes=_size(path),
+                    used_at=path.stat().st_mtime,
+                    in_use=path in used,
+                )
+                found.append(entry)
+        return found
+
+    def prune(self, unused_s: float) -> list[CacheEntry]:
+        """Removes layers that nothing stands on and nobody used for so long; what was removed."""
+        until = time.time() - unused_s
+        gone = []
+        for entry in self.entries():
+            layer, trash = self._home / entry.id, self._home / f".partial-pruned-{entry.id}"
+            with self._lock:
+                if entry.used_at > until or layer in self._in_use():
+                    continue
+                layer.rename(trash)  # out of sight at once; a sweep finishes what we cannot
+            shutil.rmtree(trash, ignore_errors=True)
+            gone.append(entry)
+        return gone
+
+    def _in_use(self) -> set[Path]:
+        standing = {path for used in list(self._used) for path in (used.directory, *used.packages)}
+        return standing.union(*self._held)
+
+    def _expiry(self, path: Path, step: Step) -> float | None:
+        """Until when a layer may be used."""
+        lasts_s = step.lasts_s
+        made_at = self._made_at(path.name.removeprefix("work-").rpartition("-")[0]) if lasts_s is not None else None
+        return None if lasts_s is None or made_at is None else made_at + lasts_s
+
+    def _made_at(self, layer: str) -> float | None:
+        try:
+            return float((self._home / f"made-{layer}").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _dated(self, layer: str, step: Step) -> str:
+        """Name of the layer as it is now: of a step that expires, with the time it was made."""
+        if not _is_dated(step):
+            return layer
+        made_at = self._made_at(layer)
+        if made_at is None or time.time() >= made_at + (step.lasts_s or 0):
+            return f"{layer}-new"
+        return f"{layer}-{made_at:.6f}"
+
+    def _date(self, layer: str) -> str:
+        """Of a layer that is made now; its name from now on."""
+        now = f"{time.time():.6f}"
+        with tempfile.NamedTemporaryFile("w", dir=self._home, prefix=".partial-", delete=False) as file:
+            file.write(now)
+        Path(file.name).rename(self._home / f"made-{layer}")
+        return f"{layer}-{now}"
 
     def _with(self, packages: Sequence[Path], own: Mapping[str, str]) -> dict[str, str]:
         variables = dict(self._variables)
@@ -82,30 +201,52 @@ class Environments:
 
     # --- packages -----------------------------------------------------------------------------------------------------
 
-    async def _packages(self, step: PipStep) -> Path:
-        target = self._home / f"pip-{_digest(['pip', sorted(step.packages), sys.version])}"
-        if target.exists():
+    def _pip_layer(self, step: PipStep) -> Path:
+        digest = _digest(["pip", sorted(step.packages), dict(sorted(step.wheels.items())), sys.version])
+        return self._home / self._dated(f"pip-{digest}", step)
+
+    async def _packages(self, step: PipStep, blobs: Blobs, held: set[Path]) -> Path:
+        target = self._pip_layer(step)
+        if self._there(target, held):
             return target
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=self._home) as partial:
             layer = Path(partial) / "layer"
-            arguments = [*command, "--target", str(layer), "--", *step.packages]
-            await _run(arguments, Path(partial), self._variables, _PIP_S, f"pip install {' '.join(step.packages)}")
+            wheels = await _lay_wheels(step, Path(partial), blobs)
+            wanted = [*step.packages, *step.wheels]
+            arguments = [*command, "--target", str(layer), "--", *step.packages, *wheels]
+            await _run(arguments, Path(partial), self._variables, _PIP_S, f"pip install {' '.join(wanted)}")
             layer.mkdir(exist_ok=True)
+            if _is_dated(step):
+                target = self._home / self._date(target.name.rpartition("-")[0])
+                held.add(target)
             _publish(layer, target)
         return target
 
     # --- files and commands -------------------------------------------------------------------------------------------
 
-    async def _directory(
-        self, chain: Sequence[Step], packages: Sequence[Path], variables: Mapping[str, str], blobs: Blobs
-    ) -> Path:
-        """Cached after every command; files are cheap to lay again."""
+    def _prints(self, chain: Sequence[Step], packages: Sequence[Path], variables: Mapping[str, str]) -> list[str]:
+        """Name of the directory below the first step, and of what it is after each."""
         prints = [_digest(["chain"])]
         for step in chain:
-            ran = [[p.name for p in packages], dict(variables), sys.version] if isinstance(step, RunStep) else []
-            prints.append(_digest([prints[-1], step.model_dump(mode="json"), *ran]))
-        done = max((i for i, p in enumerate(prints) if self._work(p).exists()), default=-1)
+            prints.append(self._dated(self._after(prints[-1], step, packages, variables), step))
+        return prints
+
+    def _after(self, before: str, step: Step, packages: Sequence[Path], variables: Mapping[str, str]) -> str:
+        ran = [[p.name for p in packages], dict(variables), sys.version] if isinstance(step, RunStep) else []
+        return _digest([before, step.model_dump(mode="json"), *ran])
+
+    async def _directory(
+        self,
+        chain: Sequence[Step],
+        packages: Sequence[Path],
+        variables: Mapping[str, str],
+        blobs: Blobs,
+        held: set[Path],
+    ) -> Path:
+        """Cached after every command; files are cheap to lay again."""
+        prints = self._prints(chain, packages, variables)
+        done = max((i for i, p in enumerate(prints) if self._there(self._work(p), held)), default=-1)
         if done == len(chain):
             return self._work(prints[-1])
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=self._home) as partial:
@@ -114,16 +255,21 @@ class Environments:
                 await asyncio.to_thread(shutil.copytree, self._work(prints[done]), work, symlinks=True)
             else:
                 work.mkdir()
+            name = prints[max(done, 0)]
             for index in range(max(done, 0), len(chain)):
                 step = chain[index]
+                name = self._after(name, step, packages, variables)
                 if isinstance(step, FilesStep):
                     await _lay(step, work, blobs)
                 elif isinstance(step, RunStep):
                     await self._carry_out(step, work, packages, variables)
+                    if _is_dated(step):
+                        name = self._date(name)
                     if index + 1 < len(chain):
-                        await asyncio.to_thread(self._keep, work, prints[index + 1])
-            _publish(work, self._work(prints[-1]))
-        return self._work(prints[-1])
+                        await asyncio.to_thread(self._keep, work, name)
+            held.add(self._work(name))
+            _publish(work, self._work(name))
+        return self._work(name)
 
     def _work(self, digest: str) -> Path:
         return self._home / f"work-{digest}"
@@ -133,6 +279,46 @@ class Environments:
             copy = Path(partial) / "work"
             shutil.copytree(work, copy, symlinks=True)
             _publish(copy, self._work(digest))
+
+
+def _chain(definition: BoxDefinition) -> list[Step]:
+    return [step for step in definition.steps if not isinstance(step, PipStep)]
+
+
+def _is_dated(step: Step) -> bool:
+    return step.lasts_s is not None
+
+
+def _is_work(path: Path) -> bool:
+    return path.name.startswith("work-")
+
+
+def _content(path: Path) -> str:
+    """What is in it, for people."""
+    names = [p.name for p in path.iterdir()]
+    packages = [n.removesuffix(".dist-info") for n in names if n.endswith(".dist-info")]
+    shown = sorted(packages or names)
+    return ", ".join(shown[:4]) + (f" and {len(shown) - 4} more" if len(shown) > 4 else "")
+
+
+def _size(path: Path) -> int:
+    """Bytes of its files; what vanishes meanwhile does not count."""
+    total = 0
+    for folder, _, files in os.walk(path):
+        for name in files:
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118 - one string per file is enough
+            except FileNotFoundError:
+                continue
+    return total
+
+
+async def _lay_wheels(step: PipStep, folder: Path, blobs: Blobs) -> list[str]:
+    """pip reads a wheel's name, which a blob does not have."""
+    for name, digest in step.wheels.items():
+        source = await blobs.path(digest)
+        await asyncio.to_thread(shutil.copyfile, source, folder.joinpath(*split_path(name)))
+    return [str(folder / name) for name in sorted(step.wheels)]
 
 
 async def lay(environment: Environment, directory: Path) -> frozenset[str]:

@@ -26,7 +26,9 @@ class ProcessDriver(ForkingDriver):
     def info(self) -> DriverInfo:
         works = sys.platform == "linux"
         reason = "" if works else "the process driver needs Linux: it relies on subreapers and pidfds"
-        return DriverInfo(name="process", isolation="none", branching="fs", available=works, reason=reason)
+        return DriverInfo(
+            name="process", isolation="none", branching="fs", available=works, reason=reason, loopback=True
+        )
 
     async def probe(self) -> DriverInfo:
         return self.info

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from hub.gateway.routes.access import AgentOf, Id, ServicesOf
-from schemas.box import BoxDefinition, LiveBox, SpawnRequest
+from schemas.box import BoxDefinition, CacheEntry, Explanation, LiveBox, SpawnRequest
 from schemas.node import NodeInfo
 
 router = APIRouter(tags=["boxes"])
@@ -17,6 +17,11 @@ router = APIRouter(tags=["boxes"])
 class CallRequest(BaseModel):
     arguments: dict[str, Any] = Field(default_factory=dict)
     timeout_s: float = Field(default=30.0, gt=0, le=3600)
+
+
+class PruneRequest(BaseModel):
+    unused_s: float = Field(default=0.0, ge=0)
+    node: str = ""
 
 
 @router.get("/boxes")
@@ -43,6 +48,33 @@ async def definitions(services: ServicesOf) -> list[BoxDefinition]:
     """Boxes that were registered and can be spawned or named as the target of a task."""
     found: list[BoxDefinition] = await services.registry.box_definitions()
     return found
+
+
+@router.get("/definitions/{name}")
+async def definition(name: Id, services: ServicesOf) -> BoxDefinition:
+    found: BoxDefinition = await services.warmth.box_definition(name)
+    return found
+
+
+@router.get("/definitions/{name}/explanation")
+async def explanation(name: Id, services: ServicesOf, node: str = "") -> Explanation:
+    """Its layers, and which of them a node has."""
+    said: Explanation = await services.warmth.box_explain(await services.warmth.box_definition(name), node)
+    return said
+
+
+@router.get("/cache")
+async def cache(services: ServicesOf, node: str = "") -> list[CacheEntry]:
+    """What nodes keep so that boxes start sooner."""
+    found: list[CacheEntry] = await services.warmth.cache_list(node)
+    return found
+
+
+@router.post("/cache/prune")
+async def prune(request: PruneRequest, services: ServicesOf) -> list[CacheEntry]:
+    """Lets go what nothing stands on and nobody used for so long; answers what was let go."""
+    gone: list[CacheEntry] = await services.warmth.cache_prune(request.unused_s, request.node)
+    return gone
 
 
 @router.post("/boxes", status_code=201)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from box_agent import Box
-from schemas.errors import BlobNotFound, BoxhubError, DeadlineExceeded, DriverUnavailable, SkillFailed
+from box_agent import Box, Context, skill
+from schemas.box import Policy
+from schemas.errors import BlobNotFound, BoxhubError, DeadlineExceeded, DriverUnavailable, PermissionDenied, SkillFailed
 from tests.conformance.box.boxes import Broken, Prepared, Threaded, Workshop
 from tests.conformance.box.conftest import LocalBlobs, Workbench, ask
 
@@ -219,3 +220,109 @@ async def test_a_box_that_is_not_ready_in_time_is_undone(bench: Workbench) -> No
 
 async def test_sweep_finds_nothing_where_nothing_was_left(bench: Workbench) -> None:
     assert list(await bench.driver.sweep()) == []
+
+
+async def test_a_wheel_travels_with_the_box(bench: Workbench, tmp_path: Path) -> None:
+    def imported() -> str:
+        import boxhub_travelling_package as package  # type: ignore[import-not-found]
+
+        return str(package.TEXT)
+
+    path = wheel(tmp_path, "boxhub_travelling_package", "came along")
+    box = Box("wheeled").pip(path).skill(imported)
+    definition, blobs = box.pack()
+    path.unlink()
+    bench.blobs.add(blobs)
+    await bench.driver.build_template(definition, bench.blobs)
+    assert await (await bench.spawn(box)).call(ask("imported")) == "came along"
+
+
+async def test_an_expired_layer_is_made_again_with_what_stands_on_it_and_its_boxes_keep_theirs(
+    bench: Workbench,
+) -> None:
+    dice = "od -An -N16 -tx1 /dev/urandom"
+    box = (
+        Workshop()
+        .run(f"{dice} > early")
+        .run(f"{dice} > fetched", network=True, expires_s=3)
+        .run(f"cp fetched copied; {dice} > derived")
+    )
+    first = await bench.spawn(box)
+    old = await first.call(ask("listing"))
+    expires_at = bench.driver.explain(box.pack()[0])[1].expires_at
+    assert expires_at is not None
+    await asyncio.sleep(max(0.0, expires_at - time.time()))  # nothing but the clock ends it
+    assert [state.cached for state in bench.driver.explain(box.pack()[0])] == [True, False, False, False]
+    new = await (await bench.spawn(box)).call(ask("listing"))
+    assert new["early"] == old["early"]
+    assert new["fetched"] == new["copied"] != old["fetched"]
+    assert new["derived"] != old["derived"]
+    assert await first.call(ask("listing")) == old
+
+
+async def test_explain_says_what_is_here_and_makes_nothing(bench: Workbench) -> None:
+    box = Workshop().files({"a.txt": "a"}).run("cat a.txt > b.txt")
+    definition = box.pack()[0]
+    assert [state.cached for state in bench.driver.explain(definition)] == [False, False, False]
+    assert bench.driver.cached() == []
+    await bench.template(box)
+    assert [state.cached for state in bench.driver.explain(definition)] == [True, True, True]
+    longer = box.run("true").pack()[0]
+    assert [state.cached for state in bench.driver.explain(longer)] == [True, True, False, False]
+    assert await bench.driver.remove_template(definition.fingerprint)
+    assert [state.cached for state in bench.driver.explain(definition)] == [True, True, False]
+
+
+async def test_prune_leaves_what_a_box_stands_on(bench: Workbench, tmp_path: Path) -> None:
+    def imported() -> str:
+        import boxhub_pruned_package as package  # type: ignore[import-not-found]
+
+        return str(package.TEXT)
+
+    box = Box("standing").pip(wheel(tmp_path, "boxhub_pruned_package", "still here")).skill(imported)
+    definition, _ = await bench.template(box)
+    live = await bench.spawn(box)
+    entries = {entry.kind: entry for entry in bench.driver.cached()}
+    assert "boxhub_pruned_package-1.0" in entries["packages"].what
+    assert entries["packages"].size_bytes > 0
+    assert entries["packages"].in_use
+    assert list(bench.driver.prune(0)) == [], "a template stands on it"
+    await bench.driver.remove_template(definition.fingerprint)
+    assert list(bench.driver.prune(0)) == [], "its box still does"
+    assert await live.call(ask("imported")) == "still here"
+    await live.stop()
+    assert list(bench.driver.prune(3600)) == [], "used a moment ago"
+    assert {entry.kind for entry in bench.driver.prune(0)} == {"packages", "files"}
+    assert bench.driver.cached() == []
+    again = await bench.spawn(box)
+    assert await again.call(ask("imported")) == "still here"
+
+
+async def test_a_skill_gets_the_secrets_of_its_own_part_only(bench: Workbench) -> None:
+    class Vault(Box, policy=Policy(secrets=["pin"])):
+        @skill
+        def open(self, context: Context) -> str:
+            return context.secret("pin")
+
+    class Till(Box, policy=Policy(secrets=["key"])):
+        @skill
+        def own(self, context: Context) -> str:
+            return context.secret("key")
+
+        @skill
+        def foreign(self, context: Context) -> str:
+            return context.secret("pin")
+
+        @skill
+        def sibling(self, context: Context) -> str:
+            return str(self.open())
+
+    bench.heard.answer = "1234"
+    live = await bench.spawn(Vault() + Till())
+    assert await live.call(ask("own")) == await live.call(ask("sibling")) == "1234"
+    assert [(verb, arguments) for _, _, verb, arguments in bench.heard.requests] == [
+        ("secret", {"name": "key"}), ("secret", {"name": "pin"}),
+    ]  # fmt: skip
+    with pytest.raises(PermissionDenied, match=r"allow\(secrets=\['pin'\]"):
+        await live.call(ask("foreign"))
+    assert len(bench.heard.requests) == 2

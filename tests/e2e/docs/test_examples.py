@@ -14,7 +14,21 @@ from tests.e2e.running import ROOT, none_left
 
 EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
 SAID = ["one latte, paid with token-of-ada", "login says hello", "login says buy_coffee_success: {'kind': 'latte'}"]
-EXPECTED = {"01_coffee.py": SAID, "02_coffee_async.py": SAID}
+EXPECTED = {
+    "01_coffee.py": SAID,
+    "02_coffee_async.py": SAID,
+    "03_coffee_shop.py": [
+        "welcome, ada\ncached: browser, login\none latte for ada\nno tea today",
+        "cached: browser, login, shop, all of it, warm",
+    ],
+    "04_tool_box.py": [
+        "'properties': {'path': {'type': 'string'}}, 'required': ['path']",
+        "{'lines': 3, 'words': 14}",
+        "2:with coffee spoons;",
+        "refused: CommandFailed",
+    ],
+    "05_pip_package.py": ["a well-brewed mocha\nand nothing is installed out here"],
+}
 
 
 async def _run(script: Path, tmp_path: Path) -> str:

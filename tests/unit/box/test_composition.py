@@ -5,17 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from box_agent.box.box import Box
 from box_agent.box.program import Program
 from box_agent.box.skill import skill
-from schemas.box import Policy
+from schemas.box import ISOLATION_ORDER, Policy, Resources
 from schemas.errors import CompositionConflict, InvalidInput, SkillNotFound
 
 
@@ -27,48 +28,143 @@ def _skill_named(name: str, answer: int) -> Any:
     return fn
 
 
-_VARIANTS = {
-    (index, variant): Box(f"box-{index}")
-    .skill(_skill_named(f"skill_{index}" if variant == 2 else f"skill_{index}_{variant}", index))
-    .env(**{f"VAR_{index}": str(variant % 2)})
-    for index in range(4)
-    for variant in range(3)
-}
-boxes = st.sampled_from(list(_VARIANTS.values()))
-"""Boxes of which some clash (the same index, another variant) and most do not."""
+@st.composite
+def _parts(draw: st.DrawFn) -> Box:
+    """A single Box; names, skills and variables come from so few that two of them often clash."""
+    box = Box(draw(st.sampled_from(["anna", "bert", "carl", "dora"])))
+    for name in draw(st.sets(st.sampled_from(["brew", "sell", "wash"]), max_size=2)):
+        box = box.skill(_skill_named(name, draw(st.integers(0, 1))))
+    for name in draw(st.sets(st.sampled_from(["CUP", "BEAN"]), max_size=1)):
+        box = box.env(**{name: draw(st.sampled_from("01"))})
+    for step in draw(st.lists(st.sampled_from(["file", "pip", "run"]), max_size=2)):
+        match step:
+            case "file":
+                box = box.files({f"{draw(st.sampled_from('ab'))}.txt": draw(st.sampled_from(["x", "y"]))})
+            case "pip":
+                box = box.pip(f"six==1.{draw(st.integers(1, 2))}")
+            case "run":
+                box = box.run(f"echo {draw(st.integers(1, 2))}")
+    if draw(st.booleans()):
+        box = box.limit(memory_bytes=draw(st.integers(1, 2)) * 2**20)
+    if draw(st.integers(0, 5)) == 0:
+        box = box.allow(network="full")
+    if draw(st.booleans()):
+        box = box.allow(secrets=[draw(st.sampled_from(["key", "pin"]))])
+    if draw(st.integers(0, 3)) == 0:
+        box = box.require(isolation=draw(st.sampled_from(["namespace", "vm"])))
+    return box
+
+
+parts = st.shared(st.lists(_parts(), min_size=3, max_size=3), key="parts")
+
+
+@st.composite
+def _boxes(draw: st.DrawFn) -> Box:
+    """One of three parts, two of them where they compose, or Box.empty."""
+    known = draw(parts)
+    one, two = draw(st.sampled_from(known)), draw(st.sampled_from(known))
+    match draw(st.integers(0, 5)):
+        case 0:
+            return Box.empty
+        case 1 | 2:
+            try:
+                return one + two
+            except CompositionConflict:
+                return one
+        case _:
+            return one
+
+
+boxes = _boxes()
+
+
+def _try(compose: Callable[[], Box]) -> Box | None:
+    try:
+        return compose()
+    except CompositionConflict:
+        return None
+
+
+def _whole(box: Box) -> Any:
+    return box.pack()[0].model_copy(update={"code": ""})
 
 
 def _names(box: Box) -> list[str]:
     return [s.name for s in box.skills]
 
 
+@settings(max_examples=60)
 @given(boxes, boxes, boxes)
 def test_composition_is_associative_and_idempotent_and_has_an_identity(a: Box, b: Box, c: Box) -> None:
-    try:
-        left, right = (a + b) + c, a + (b + c)
-    except CompositionConflict:
-        with pytest.raises(CompositionConflict):
-            a + (b + c)
-        return
-    assert left == right
-    assert left.name == right.name
-    assert left.pack()[0].model_copy(update={"code": ""}) == right.pack()[0].model_copy(update={"code": ""})
+    left, right = _try(lambda: (a + b) + c), _try(lambda: a + (b + c))
+    assert (left is None) == (right is None)
+    if left is not None and right is not None:
+        assert left == right
+        assert left.name == right.name
+        assert _whole(left) == _whole(right)
+        assert (a + b) + a == a + b
+        assert (a + b) + (a + b) == a + b
     assert a + a == a
-    assert (a + b) + a == a + b
-    assert (a + b) + (a + b) == a + b
     assert Box.empty + a == a == a + Box.empty
+    assert _whole(Box.empty + a) == _whole(a) == _whole(a + Box.empty)
 
 
+@settings(max_examples=60)
 @given(boxes, boxes)
 def test_the_left_one_is_the_lower_layer(a: Box, b: Box) -> None:
-    if a == b:
-        assert (a + b).parts == [a.name]
-    elif a.name == b.name and a.pack()[0].env != b.pack()[0].env:
-        with pytest.raises(CompositionConflict, match=f"{a.name!r} and {b.name!r}"):
-            a + b.prefer(Login())
-    else:
-        assert (a + b).parts == [a.name, b.name]
-        assert a + b != b + a
+    both, turned = _try(lambda: a + b), _try(lambda: b + a)
+    assert (both is None) == (turned is None)
+    if both is None or turned is None:
+        return
+    steps = [step.model_dump_json() for step in a.pack()[0].steps]
+    assert [step.model_dump_json() for step in both.pack()[0].steps][: len(steps)] == steps
+    assert both.parts[: len(a.parts)] == a.parts
+    if a.parts and b.parts and len(both.parts) == len(a.parts) + len(b.parts):
+        assert both != turned, "not commutative"
+
+
+@settings(max_examples=60)
+@given(boxes, boxes)
+def test_a_refusal_names_both_sides_and_says_the_cure(a: Box, b: Box) -> None:
+    if _try(lambda: a + b) is not None:
+        return
+    with pytest.raises(CompositionConflict, match='"x\\.') as refused:
+        a + b
+    names = refused.value.details["parts"]
+    assert len(names) > 1
+    assert all(repr(name) in refused.value.message for name in names)
+
+
+@settings(max_examples=60)
+@given(boxes, boxes)
+def test_preferring_decides_skills_and_variables_and_loses_nothing(a: Box, b: Box) -> None:
+    preferred = _try(lambda: a + b.prefer(a))
+    if preferred is None:
+        return
+    definition = preferred.pack()[0]
+    assert definition.env == {**b.pack()[0].env, **a.pack()[0].env}
+    for spec in a.skills:
+        assert spec in definition.skills, "the preferred one has its plain name"
+    for box in (a, b):
+        for spec in box.skills:
+            reached = [s for s in definition.skills if s.part == spec.part and s.name.endswith(spec.name)]
+            assert reached, f"{spec.part}.{spec.name} is reachable"
+
+
+@settings(max_examples=60)
+@given(boxes, boxes)
+def test_no_skill_gets_more_than_the_box_it_came_with(a: Box, b: Box) -> None:
+    both = _try(lambda: a + b)
+    if both is None:
+        return
+    secrets = {(box_skill.part, box_skill.name): box_skill.secrets for box in (a, b) for box_skill in box.skills}
+    assert {(s.part, s.name): s.secrets for s in both.skills} == secrets
+    for box in (a, b):
+        if box.skills:
+            assert box.pack()[0].policy.network == both.pack()[0].policy.network
+            assert box.pack()[0].policy.mounts == both.pack()[0].policy.mounts
+    wanted = [ISOLATION_ORDER.index(box.pack()[0].policy.min_isolation) for box in (a, b)]
+    assert ISOLATION_ORDER.index(both.pack()[0].policy.min_isolation) == max(wanted)
 
 
 class Login(Box):
@@ -223,38 +319,111 @@ def test_hints_travel_although_they_are_text(tmp_path: Path) -> None:
     assert _call(program, "f", {"a": 1}) == {"a": 1}
 
 
+def test_types_of_the_script_travel(tmp_path: Path) -> None:
+    script = """
+        import sys
+        from dataclasses import dataclass, field
+        from enum import Enum
+        from pydantic import BaseModel
+        from box_agent import Box, skill
+        class Size(Enum):
+            SMALL = "small"
+        class Extra(BaseModel):
+            name: str
+        @dataclass
+        class Order:
+            kind: str
+            size: Size = Size.SMALL
+            extras: list[Extra] = field(default_factory=list)
+        class A(Box):
+            @skill
+            def f(self, order: Order) -> Order:
+                return Order(order.kind, extras=[Extra(name="milk")])
+        definition, blobs = A().pack()
+        sys.stdout.buffer.write(blobs[definition.code])
+    """
+    file = tmp_path / "script.py"
+    file.write_text(textwrap.dedent(script))
+    code = subprocess.run([sys.executable, str(file)], capture_output=True, check=True, timeout=60).stdout
+    program = Program.unpack(code)
+    program.start(_Here())
+    bound, instance = program.skill("f")
+    result = bound.start(bound.arguments(({"kind": "latte"},)), instance=instance)
+    assert bound.result(result) == {"kind": "latte", "size": "small", "extras": [{"name": "milk"}]}
+    with pytest.raises(InvalidInput, match="kind"):
+        bound.arguments(({},))
+
+
 def test_an_unknown_skill_lists_what_there_is() -> None:
     with pytest.raises(SkillNotFound, match="login"):
         _started(Login()).skill("logout")
 
 
-SCRIPT = """
-    from box_agent.box.box import Box
-    from box_agent.box.skill import skill
-    SIZES = frozenset({"small", "large", "huge", "tiny"})
-    def helper(x):
-        return x * 2
-    class A(Box, env={"B": "1", "A": "2"}):
+def test_rename_refuses_what_would_lose_a_skill_or_is_no_name() -> None:
+    with pytest.raises(CompositionConflict, match="two skills 'sell'"):
+        BigShop().rename(buy="sell")
+    with pytest.raises(InvalidInput, match="cannot be a skill's name"):
+        Shop().rename(buy="Buy It")
+
+
+def test_what_was_preferred_stays_so_when_a_part_is_built_further() -> None:
+    kiosk = Kiosk().prefer(Shop()).limit(pids=10).rename(buy="buy").allow(secrets=["pin"])
+    assert _call(_started(Login() + Shop() + kiosk), "buy", "tea") == "tea for token-of-ada"
+
+
+def test_two_parts_of_one_name_must_be_told_apart_where_they_share_a_skill() -> None:
+    other = Kiosk().named("shop").prefer(Shop())
+    with pytest.raises(CompositionConflict, match=r"shop--buy.*named"):
+        Shop() + other
+    assert _names(Shop() + other.named("stall")) == ["buy", "stall--buy"]
+
+
+def test_a_value_does_not_change() -> None:
+    box = Shop()
+    with pytest.raises(AttributeError, match="is a value"):
+        box.name = "other"
+
+
+def test_a_skill_that_would_hide_what_the_platform_uses_is_refused() -> None:
+    class Runner(Box):
         @skill
-        def f(self, n: int) -> int:
-            return helper(n) if n in SIZES else n
-    print(A().fingerprint)
-"""
+        def run(self, command: str) -> str:  # type: ignore[override]
+            return command
+
+    with pytest.raises(InvalidInput, match=r"hides Box.run.*@skill\(name"):
+        Runner()
 
 
-def _fingerprint(script: str, seed: int, directory: Path) -> str:
-    file = directory / f"script{seed}.py"
-    file.write_text(textwrap.dedent(script))
-    env = {"PYTHONHASHSEED": str(seed), "PATH": "", "PYTHONPATH": str(Path(__file__).parents[3])}
-    done = subprocess.run([sys.executable, str(file)], env=env, capture_output=True, text=True, check=True, timeout=60)
-    return done.stdout.strip()
+def test_several_parents_give_their_environment_and_the_nearer_one_wins() -> None:
+    class Base(Box, env={"A": "base", "B": "base"}, resources=Resources(pids=5, cpus=1)):
+        @skill
+        def base(self) -> int:
+            return 1
+
+    class Side(Box, env={"A": "side"}, packages=["six==1.16"], policy=Policy(secrets=["pin"])):
+        pass
+
+    class Child(Side, Base, env={"C": "child"}, resources=Resources(cpus=2)):
+        pass
+
+    definition = Child().pack()[0]
+    assert definition.env == {"A": "side", "B": "base", "C": "child"}
+    assert definition.resources == Resources(pids=5, cpus=2)
+    assert (definition.policy.secrets, len(definition.steps)) == (["pin"], 1)
+    assert _names(Child()) == ["base"]
 
 
-def test_fingerprints_agree_between_processes_and_see_every_change(tmp_path: Path) -> None:
-    original = _fingerprint(SCRIPT, 1, tmp_path)
-    assert _fingerprint(SCRIPT, 2, tmp_path) == original
-    assert (
-        _fingerprint(SCRIPT + "\n    print('', end='')  # a line that the Box does not use\n", 3, tmp_path) == original
-    )
-    for old, new in [("x * 2", "x * 3"), ('"tiny"', '"mini"'), ('"B": "1"', '"B": "9"'), ("n: int)", "n: int = 3)")]:
-        assert _fingerprint(SCRIPT.replace(old, new), 4, tmp_path) != original, f"{old} → {new} went unseen"
+def test_value_style_has_a_warm_setup_and_reaches_its_own_and_other_skills() -> None:
+    def prepare(self: Any) -> None:
+        self.each = 3
+
+    @skill(name="price-of")
+    def price(self) -> int:
+        return int(self.each)
+
+    def total(self, n: int) -> str:
+        return f"{self.price() * n} by {self.login('bob')}"
+
+    box = Box("till").warm(prepare).skill(price).skill(total)
+    program = _started(Login() + box)
+    assert _call(program, "total", 2) == "6 by token-of-bob"
