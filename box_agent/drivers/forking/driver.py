@@ -344,8 +344,7 @@ class ForkingDriver(ABC):
             place = await self._place(warm, box, directory, folder)
             sockets, keeper = await self._fork(warm, box, place)
         except BaseException as error:
-            await asyncio.to_thread(self._vacate, box)
-            await asyncio.to_thread(self._folders.remove, box)
+            await self._undo(box)
             if isinstance(error, ProcessLookupError):
                 raise BoxDied(f"{box} ended as soon as it was made", box=box) from error
             raise
@@ -390,6 +389,20 @@ class ForkingDriver(ABC):
         if not self._watching:
             self._watching = True
             self._scope.spawn(LimitWatch(lambda: self._handles, self._exceeded).run(), "limits of boxes")
+
+    async def _undo(self, box: str) -> None:
+        """What was prepared for a box that came to nothing; to its end, also when its caller is cancelled meanwhile."""
+
+        def undo() -> None:
+            self._vacate(box)
+            self._folders.remove(box)
+
+        undoing = asyncio.ensure_future(asyncio.to_thread(undo))
+        try:
+            await asyncio.shield(undoing)
+        except asyncio.CancelledError:
+            await asyncio.wait({undoing})
+            raise
 
     async def _forget(self, box: str) -> None:
         """Its folder, and its handle."""

@@ -263,8 +263,9 @@ async def test_an_expired_layer_is_made_again_with_what_stands_on_it_and_its_box
 async def test_explain_says_what_is_here_and_makes_nothing(bench: Workbench) -> None:
     box = Workshop().files({"a.txt": "a"}).run("cat a.txt > b.txt")
     definition = box.pack()[0]
+    before = bench.driver.cached()  # a driver that tried itself has something already
     assert [state.cached for state in bench.driver.explain(definition)] == [False, False, False]
-    assert bench.driver.cached() == []
+    assert bench.driver.cached() == before
     await bench.template(box)
     assert [state.cached for state in bench.driver.explain(definition)] == [True, True, True]
     longer = box.run("true").pack()[0]

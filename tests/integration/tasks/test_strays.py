@@ -43,7 +43,9 @@ async def test_a_box_without_a_record_is_ended_after_the_grace(
 ) -> None:
     planner, registry = await join("planner"), hub.tenant.registry
     settings = AgentSettings(nats_url=shared_nats_server.url, tenant=tenant, beat_s=0.2)
-    async with Node(NodeSettings(name="here", home=tmp_path / "here", beat_s=0.2, max_attempts=2), settings):
+    async with Node(
+        NodeSettings(name="here", home=tmp_path / "here", beat_s=0.2, max_attempts=2, drivers=("process",)), settings
+    ):
         await register(planner, Workshop)
         marker = tmp_path / "marker"
         task = await planner.delegate("workshop", "hold", {"marker": str(marker)})
