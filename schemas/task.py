@@ -105,7 +105,8 @@ class Cancellation(Model):
 
     ``proof`` says how that is known: ``not_running`` (no attempt was live when it was asked for), ``stopped`` (the
     runner reported the end), ``runner_gone`` (the lease ran out and the runner is gone), ``runner_denies`` (the
-    lease ran out and the runner, alive, says that it does not have it).
+    lease ran out and the runner, alive, says that it does not have it). ``acknowledged_at`` is set whenever the
+    proof is ``stopped``; without a runner that answered it stays ``None``.
     """
 
     requested_at: float

@@ -268,7 +268,9 @@ def _ended(
 def _canceled(task: StoredTask, attempts: list[Attempt], proof: CancelProof, now: float) -> StoredTask:
     assert task.cancel is not None
     at = max(now, task.cancel.requested_at, task.cancel.acknowledged_at or 0.0)
-    cancel = task.cancel.model_copy(update={"stopped_at": at, "proof": proof})
+    # A runner's report of the end may be stored before its answer to the broadcast: it says that one, too.
+    acknowledged = at if proof == "stopped" and task.cancel.acknowledged_at is None else task.cancel.acknowledged_at
+    cancel = task.cancel.model_copy(update={"acknowledged_at": acknowledged, "stopped_at": at, "proof": proof})
     data = {"by": cancel.by, "reason": cancel.reason, "proof": proof}
     return _step(task, now, ("state", data), state="canceled", attempts=attempts, cancel=cancel, pending="")
 

@@ -225,6 +225,7 @@ class TaskMachine(RuleBasedStateMachine):
         stamps = [s for s in (cancel.requested_at, cancel.acknowledged_at, cancel.stopped_at) if s is not None]
         assert stamps == sorted(stamps)
         assert (cancel.stopped_at is not None) == (self.task.state == "canceled") == bool(cancel.proof)
+        assert cancel.proof != "stopped" or cancel.acknowledged_at is not None, "who stopped it has answered"
 
     @invariant()
     def something_will_happen(self) -> None:
@@ -237,3 +238,16 @@ class TaskMachine(RuleBasedStateMachine):
 
 TestTaskMachine = TaskMachine.TestCase
 TestTaskMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_a_runner_that_stopped_has_answered_even_if_its_answer_is_stored_later() -> None:
+    """The report of the end and the answer to the broadcast travel on two ways; either may come first."""
+    spec, now, tick = TaskSpec(id="t1", box="worker", skill="work"), 1_000_000.0, random.Random(1).random
+    task = state.submit(spec, tenant="default", submitter="me", digest=digest(spec), now=now)
+    task = state.assign(task, runner="r1", instance="i", box="", lease_s=LEASE_S, now=now)
+    task = state.request_cancel(task, by="me", reason="enough", now=now + 1)
+    report = Report(task="t1", attempt=1, sequence=1, kind="stopped", at=now + 2)
+    task = state.apply_report(task, report, sender="r1", now=now + 2, random=tick)
+    assert task.cancel is not None
+    assert (task.state, task.cancel.proof) == ("canceled", "stopped")
+    assert (task.cancel.acknowledged_at, task.cancel.stopped_at) == (now + 2, now + 2)
