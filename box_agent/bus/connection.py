@@ -45,6 +45,7 @@ class Connection:
         self.name = name
         self.settings = settings
         self.faults = Faults(agent=name)
+        self.on_cut: list[Callable[[], None]] = []
         self.on_reconnect: list[Callable[[], None]] = []
         self._url = url
         self._scope = Scope()
@@ -246,7 +247,7 @@ class Connection:
             self.faults.report("bus_error", error=str(error) or type(error).__name__)
 
     async def _on_disconnected(self) -> None:
-        self._up.clear()
+        self._announce_cut()
         if not self._scope.closing:
             self.faults.report("bus_disconnected")
 
@@ -254,7 +255,7 @@ class Connection:
         self._announce_up()
 
     async def _on_closed(self) -> None:
-        self._up.clear()
+        self._announce_cut()
         if not self._scope.closing:
             self._scope.spawn(self._rebuild(), "rebuild connection")
 
@@ -269,6 +270,11 @@ class Connection:
                 subscription.subject, subscription.callback, subscription.queue
             )
         self._announce_up()
+
+    def _announce_cut(self) -> None:
+        self._up.clear()
+        for callback in list(self.on_cut):
+            callback()
 
     def _announce_up(self) -> None:
         self._up.set()

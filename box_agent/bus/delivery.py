@@ -16,7 +16,7 @@ from box_agent.bus.lanes import Lanes
 from box_agent.bus.pull import Delivered, Pull
 from box_agent.bus.received import sender_of
 from box_agent.bus.scope import Scope
-from schemas.errors import BoxhubError, InvalidInput
+from schemas.errors import BoxhubError, BusUnavailable, InvalidInput
 from schemas.ids import new_id
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ class Delivery:
         self._ordered = ordered
         self._on_closed = on_closed
         self._scope = Scope()
+        self._cuts = 0
+        self._ending_hold: asyncio.Task[None] | None = None
+        self._lost = False  # what an ephemeral consumer sends after a cut may have a gap before it
         self._seen = 0  # newest sequence delivered, for consumers that the server may forget
         self._admission = Admission(lanes, connection.settings.prefetch)
         self._pull = Pull(
@@ -64,6 +67,7 @@ class Delivery:
             on_delivery=self._on_delivery,
             room=self._admission.room,
             recover=self._recover,
+            on_cut=self._on_cut,
         )
         lanes.on_release = self._released
 
@@ -73,17 +77,14 @@ class Delivery:
 
     async def start(self) -> None:
         """Returns when the consumer exists: what is published from now on will be delivered."""
-        settings = self._connection.settings
         await self._streams.ensure(self._kind)
         info = await consumers.ensure(self._connection, self._spec)
         self._seen = info["delivered"]["stream_seq"]
         if self._ordered and self._spec.durable:
-            await self._attach(info, settings.ack_wait_s + _MARGIN_S)
+            await self._attach(info)
         self._scope.spawn(self._pull.run(), f"pull {self._spec.name}")
         if self._spec.durable:
             self._scope.spawn(self._beat(), f"beats {self._spec.name}")
-        if self._admission.holding:
-            self._scope.spawn(self._end_hold(), f"hold {self._spec.name}")
 
     def freeze(self) -> None:
         """Begin no further handler; `aclose` follows."""
@@ -122,7 +123,7 @@ class Delivery:
 
     def _on_delivery(self, delivered: Delivered) -> None:
         if not self._spec.durable:
-            if delivered.sequence <= self._seen:
+            if self._lost or delivered.sequence <= self._seen:
                 return
             self._seen = delivered.sequence
         self._admit(delivered)
@@ -167,25 +168,63 @@ class Delivery:
             await asyncio.sleep(self._connection.settings.ack_wait_s / 3)
             self._lanes.beat()
 
-    async def _attach(self, info: dict[str, Any], wait_s: float) -> None:
+    async def _attach(self, info: dict[str, Any]) -> None:
+        """What an earlier process had in hand comes first."""
         pending, floor = info["num_ack_pending"], info["delivered"]["stream_seq"]
+        if pending > 0:
+            due = await self._unacknowledged(info, floor)
+            self._admission.attach(pending, floor, self._until(), due)
+            self._hold()
+
+    async def _reattach(self, info: dict[str, Any]) -> None:
+        """What the server had sent when the connection was cut, and never arrived, comes before newer mail."""
+        pending, floor = self._held_by_others(info), info["delivered"]["stream_seq"]
+        if pending > 0:
+            known = self._lanes.held.keys() | self._lanes.handled()
+            candidates = await self._unacknowledged(info, floor)
+            missing = [(sequence, sender) for sequence, sender in candidates if sequence not in known]
+            everyone = len(candidates) >= _MAX_DUE
+            self._admission.reattach(pending, floor, self._until(), missing, known, everyone=everyone)
+        if self._admission.holding:
+            self._hold()
+
+    def _held_by_others(self, info: dict[str, Any]) -> int:
+        """How many messages the server waits for that are not in hand here: lost ones, or another instance's."""
+        floor = info["delivered"]["stream_seq"]  # younger ones may have come since the server counted
+        ours = sum(1 for sequence in self._lanes.held if sequence <= floor)
+        return int(info["num_ack_pending"]) - ours
+
+    async def _unacknowledged(self, info: dict[str, Any], floor: int) -> list[tuple[int, str]]:
+        """Sequences and senders from the first message that is certainly not acknowledged up to ``floor``."""
         due: list[tuple[int, str]] = []
         sequence = info["ack_floor"]["stream_seq"] + 1
-        while pending > 0 and sequence <= floor and len(due) < _MAX_DUE:
+        while sequence <= floor and len(due) < _MAX_DUE:
             found = await next_message(self._connection, self._spec.stream, self._spec.filter, sequence)
             if found is None or found["seq"] > floor:
                 break
             due.append((found["seq"], sender_of(found["subject"].encode())))
             sequence = found["seq"] + 1
-        self._admission.attach(pending, floor, wait_s, due)
+        return due
+
+    def _until(self) -> float:
+        """Loop time when whatever is pending now has been given up by whoever had it."""
+        return asyncio.get_running_loop().time() + self._connection.settings.ack_wait_s + _MARGIN_S
+
+    def _hold(self) -> None:
+        if not self._scope.closing and (self._ending_hold is None or self._ending_hold.done()):
+            self._ending_hold = self._scope.spawn(self._end_hold(), f"hold {self._spec.name}")
 
     async def _end_hold(self) -> None:
         """Until what was pending has come, was acknowledged by another instance, or is overdue."""
         admission = self._admission
         while admission.holding and not admission.overdue:
             await asyncio.sleep(_POLL_S)
-            info = await consumers.ensure(self._connection, self._spec)
-            if admission.holding and info["num_ack_pending"] <= len(self._lanes.held):
+            try:
+                info = await consumers.ensure(self._connection, self._spec)
+            except BoxhubError as error:  # the server is away; what it has pending, it will still have
+                self._connection.faults.report("hold_unknown", consumer=self._spec.name, error=str(error))
+                continue
+            if admission.holding and not admission.paused and self._held_by_others(info) <= 0:
                 admission.release()
         if admission.holding:
             self._pull.no_wait = True
@@ -198,17 +237,31 @@ class Delivery:
         self._pull.again()
 
     def _nothing_left(self) -> None:
-        if self._admission.holding:
+        if self._admission.overdue:
             self._admission.release()
 
+    def _on_cut(self) -> None:
+        self._cuts += 1
+        if not self._spec.durable:
+            self._lost = True
+        elif self._ordered:
+            self._admission.pause()
+
     async def _recover(self) -> str:
+        cuts = self._cuts
         self._streams.forget(self._kind)
         await self._streams.ensure(self._kind)
         if self._spec.durable:
             resume = None if self._kind == "inbox" else Start(sequence=self._oldest_unhandled())
-            await consumers.ensure(self._connection, self._spec, resume=resume)
+            info = await consumers.ensure(self._connection, self._spec, resume=resume)
+            if self._admission.paused:
+                await self._reattach(info)
         else:
             await self._replace_ephemeral()
+        if cuts != self._cuts:
+            raise BusUnavailable("the connection was cut again meanwhile")
+        self._lost = False
+        self._admission.resume()
         return self._spec.name
 
     def _oldest_unhandled(self) -> int:

@@ -76,7 +76,7 @@ class Lanes:
         self._lanes: dict[str, deque[Held]] = {}
         self._frozen = False
         self._by_key: dict[tuple[str, str], Held] = {}
-        self._handled: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._handled: OrderedDict[tuple[str, str], int] = OrderedDict()
         self.held: dict[int, Held] = {}
         """By stream sequence, parked ones included."""
         self.on_release: Callable[[], None] = lambda: None
@@ -155,7 +155,7 @@ class Lanes:
             finally:
                 self._slots.give()
             if error is None:
-                self._remember(item.key)
+                self._remember(item)
                 self._release(item)
                 return
             item.failures.append(failure_info(error))
@@ -209,8 +209,12 @@ class Lanes:
             type="NeverReturned",
         ).to_info()
 
-    def _remember(self, key: tuple[str, str]) -> None:
-        self._handled[key] = None
+    def handled(self) -> set[int]:
+        """The stream sequences of what was handled lately, acknowledged or not."""
+        return set(self._handled.values())
+
+    def _remember(self, item: Held) -> None:
+        self._handled[item.key] = item.delivered.sequence
         if len(self._handled) > self._settings.remembered_ids:
             self._handled.popitem(last=False)
 

@@ -53,8 +53,10 @@ class Delivered:
 class Pull:
     """Asks for as many messages as ``room`` allows whenever nothing is under way.
 
-    ``on_delivery`` runs in the reading loop. ``recover`` is awaited when the consumer may be gone: it makes sure of
-    it, and raises a `BoxhubError` to be tried again. Call `wake` when ``room`` has grown.
+    ``on_delivery`` runs in the reading loop. ``on_cut`` is called when the connection is lost: what the server had sent
+    may never arrive, and its answer to a request made before may still come after. ``recover`` is awaited when the
+    consumer may be gone: it makes sure of it, and raises a `BoxhubError` to be tried again. Call `wake` when ``room``
+    has grown.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Pull:
         on_delivery: Callable[[Delivered], None],
         room: Callable[[], int],
         recover: Callable[[], Awaitable[str]],
+        on_cut: Callable[[], None] = lambda: None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._connection = connection
@@ -74,6 +77,7 @@ class Pull:
         self._on_delivery = on_delivery
         self._room = room
         self._recover = recover
+        self._on_cut = on_cut
         self._inbox = f"_I.{connection.name}.{new_id('p')}."
         self._subscription: DirectSubscription | None = None
         self._request = 0
@@ -103,6 +107,7 @@ class Pull:
         connection = self._connection
         loop = asyncio.get_running_loop()
         self._subscription = await connection.subscribe(self._inbox + "*", self._on_message)
+        connection.on_cut.append(self._on_cut)
         connection.on_reconnect.append(self._on_reconnect)
         try:
             while True:
@@ -122,6 +127,7 @@ class Pull:
                     self._in_doubt = True
         finally:
             connection.on_reconnect.remove(self._on_reconnect)
+            connection.on_cut.remove(self._on_cut)
 
     async def stop(self) -> None:
         """After this nothing is delivered any more; what the server had under way came before."""

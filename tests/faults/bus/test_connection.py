@@ -14,13 +14,17 @@ from tests.integration.bus.agents import Agents, Seen, data_of, eventually, sett
 from tests.servers.nats import NatsBinary, NatsServer
 
 
+def transport(agent: aio.Agent) -> asyncio.Transport:
+    return agent.connection._client._transport._io_writer.transport
+
+
 def cut(agent: aio.Agent) -> None:
     """Take the socket away under the client."""
-    agent.connection._client._transport._io_writer.transport.abort()
+    transport(agent).abort()
 
 
 async def test_a_cut_connection_comes_back_and_loses_nothing(agents: Agents) -> None:
-    planner, coder = await agents("planner"), await agents("coder")
+    planner, coder = await agents("planner", ack_wait_s=2), await agents("coder", ack_wait_s=2)
     seen = Seen(data_of)
     await coder.on_message(seen)
     for number in range(60):
@@ -29,6 +33,49 @@ async def test_a_cut_connection_comes_back_and_loses_nothing(agents: Agents) -> 
             cut(coder)
         await planner.send_message("coder", number)
     assert await seen.wait(60) == list(range(60))
+
+
+async def test_what_was_on_its_way_when_the_connection_was_cut_keeps_its_place(agents: Agents) -> None:
+    """The server has sent it and gives it out again after ``ack_wait_s`` only: its sender's younger mail waits."""
+    planner, other = await agents("planner"), await agents("other")
+    coder = await agents("coder", ack_wait_s=2)
+    mail, events = Seen(lambda message: (message.sender, message.data)), Seen(data_of)
+    await coder.on_message(mail)
+    await coder.on_event("news", events, durable=False)
+    await planner.send_message("coder", 0)
+    await planner.publish_event("news", 0)
+    await mail.wait(1)
+    await events.wait(1)
+    transport(coder).pause_reading()
+    for number in (1, 2):
+        await planner.send_message("coder", number)
+        await planner.publish_event("news", number)
+    cut(coder)
+    await eventually(lambda: coder.connection.connected)
+    for number in (3, 4):
+        await planner.send_message("coder", number)
+        await planner.publish_event("news", number)
+    await other.send_message("coder", "unconcerned")
+    assert await events.wait(5) == [0, 1, 2, 3, 4]
+    assert await mail.wait(2) == [("planner", 0), ("other", "unconcerned")]
+    assert await mail.wait(6) == [("planner", 0), ("other", "unconcerned"), *(("planner", n) for n in (1, 2, 3, 4))]
+
+
+async def test_twice_cut_while_it_waits_for_what_was_lost(agents: Agents) -> None:
+    planner, coder = await agents("planner"), await agents("coder", ack_wait_s=2)
+    seen = Seen(data_of)
+    await coder.on_message(seen)
+    for first in (0, 3, 6):
+        await eventually(lambda: coder.connection.connected)
+        transport(coder).pause_reading()
+        await planner.send_message("coder", first)
+        cut(coder)
+        await planner.send_message("coder", first + 1)
+        await eventually(lambda: coder.connection.connected)
+        await planner.send_message("coder", first + 2)
+    assert await seen.wait(9) == list(range(9))
+    await planner.send_message("coder", 9)
+    assert await seen.wait(10, timeout_s=1) == list(range(10))
 
 
 async def test_a_client_that_ends_for_good_is_rebuilt(agents: Agents) -> None:

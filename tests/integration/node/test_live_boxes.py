@@ -26,6 +26,7 @@ from schemas.errors import (
     SkillFailed,
     SkillNotFound,
 )
+from tests.integration.bus.agents import eventually
 from tests.integration.node.boxes import Slow, Workshop
 from tests.integration.node.conftest import StartNode
 from tests.integration.node.waiting import until
@@ -227,4 +228,8 @@ async def test_the_registry_follows_the_node(node: Node, planner: Agent) -> None
 
     assert live.address in await listed()
     await live.stop()
-    assert live.address not in await listed()
+
+    async def gone() -> bool:
+        return live.address not in await listed()
+
+    await eventually(gone)  # the goodbye is a signal: the hub hears of it a moment later
