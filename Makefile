@@ -11,6 +11,8 @@ WEB := hub/dashboard/web
 WEB_SOURCES := $(shell find $(WEB) -type f -not -path '*/node_modules/*' 2>/dev/null)
 DASHBOARD := $(if $(wildcard $(WEB)/package.json),.cache/stamps/dashboard)
 INSTALLED := $(VENV)/.installed
+# Tests wait for servers and processes as much as they compute: one worker more than there are processors.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 3 ? n + 1 : 4)))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -25,7 +27,7 @@ demo: setup ## run the main job; PROJECT=dir repairs your own project, DEMO_EXIT
 	@$(BIN)/python -m examples.repair $(PROJECT)
 
 test: setup .cache/stamps/servers ## the whole test suite, on real servers (ARGS=... goes to pytest)
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 check: lint ## format, lint, types, import contracts, fast tests: under a minute
 	@$(BIN)/python -m pytest -q tests/unit tests/architecture
