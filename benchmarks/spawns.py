@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.instead import ways
 from box_agent import Box, skill
 from box_agent.driver import CallRequest, Handle, Template
 from box_agent.drivers.local.driver import LocalDriver
@@ -52,8 +53,17 @@ class Bench:
         directory.mkdir()
         request = SpawnRequest(id=box, definition=self._definition)
         handle = await self._driver.spawn(self._template, request, directory, Unheard())
-        assert await handle.call(CallRequest(new_id("call"), "add", (1, 2))) == 3
+        await self.ask(handle)
         return handle
+
+    async def ask(self, handle: Handle) -> None:
+        assert await handle.call(CallRequest(new_id("call"), "add", (1, 2))) == 3
+
+    async def build(self, number: int) -> None:
+        """The template of another Box of the same code: a variable more."""
+        definition, blobs = Answering().env(NUMBER=str(number)).pack()
+        template = await self._driver.build_template(definition, _Blobs(self._folder, blobs))
+        await self._driver.remove_template(template.fingerprint)
 
 
 class _Blobs(NoBlobs):
@@ -133,6 +143,58 @@ async def memory(boxes: int = 200) -> Numbers:
     return {"shared": [shared], "kernel": [kernel], "baseline": [_fresh_bytes()]}
 
 
+async def many(boxes: int = 1000, at_once: int = 8, calls: int = 1000) -> Numbers:
+    """Seconds until all live at once and have answered, and of one call among them; fresh interpreters a second."""
+    async with bench() as made:
+        places = asyncio.Semaphore(at_once)
+
+        async def one() -> Handle:
+            async with places:
+                return await made.spawn()
+
+        began = time.perf_counter()
+        live = await asyncio.gather(*(one() for _ in range(boxes)))
+        started = time.perf_counter() - began
+        asked = []
+        for number in range(calls):
+            began = time.perf_counter()
+            await made.ask(live[number * 7919 % boxes])
+            asked.append(time.perf_counter() - began)
+        await asyncio.gather(*(box.stop(0) for box in live))
+    return {"started": [started], "call": asked, "baseline": [await _fresh_interpreters(2 * at_once, at_once)]}
+
+
+async def build(runs: int = 25) -> Numbers:
+    """Seconds of one template: a stage, the code loaded, set up."""
+    found: Numbers = {"build": [], "baseline": []}
+    async with bench() as made:
+        for number in range(runs):
+            began = time.perf_counter()
+            await made.build(number)
+            found["build"].append(time.perf_counter() - began)
+            found["baseline"].append(_fresh_interpreter())
+    return found
+
+
+async def instead(runs: int = 9) -> Numbers:
+    """Seconds of a spawn with its first answer, and of whatever else there is that one might use in its place."""
+    found: Numbers = {"spawn": []}
+    others = ways()
+    async with bench() as made:
+        for _ in range(runs):
+            began = time.perf_counter()
+            box = await made.spawn()
+            found["spawn"].append(time.perf_counter() - began)
+            await box.stop(0)
+            for name, run in list(others.items()):
+                try:
+                    found.setdefault(name, []).append(run())
+                except (OSError, subprocess.SubprocessError) as error:
+                    print(f"  {name} does not work here: {error}", file=sys.stderr)
+                    del others[name], found[name]
+    return found
+
+
 def _fresh_interpreter() -> float:
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", BASELINE], check=True)
@@ -174,6 +236,9 @@ MEASURES: dict[str, Callable[[], Coroutine[Any, Any, Numbers]]] = {
     "one_by_one": one_by_one,
     "burst": burst,
     "memory": memory,
+    "many": many,
+    "build": build,
+    "instead": instead,
 }
 
 

@@ -1,4 +1,4 @@
-"""The processes of the task benchmark, each its own: ``python -m benchmarks.task_roles hub|worker|raw-worker URL DIR``.
+"""The processes of the task benchmark, each its own: ``python -m benchmarks.task_roles ROLE URL DIR``.
 
 A role prints ``ready`` and runs until its standard input closes.
 """
@@ -39,6 +39,16 @@ async def worker(url: str, directory: Path) -> None:
         await _until_closed()
 
 
+async def node(url: str, directory: Path) -> None:
+    from box_agent.config import AgentSettings
+    from box_agent.node.config import NodeSettings
+    from box_agent.node.service import Node
+
+    settings = NodeSettings(name="bench", home=directory / "node")
+    async with Node(settings, AgentSettings(nats_url=url, tenant=TENANT)):
+        await _until_closed()
+
+
 async def raw_worker(url: str, directory: Path) -> None:
     """A work queue as one writes it with bare nats-py: take, work, store the result, acknowledge."""
     client = await nats.connect(url)
@@ -67,7 +77,19 @@ async def _until_closed() -> None:
     await asyncio.to_thread(sys.stdin.read)
 
 
-ROLES = {"hub": hub, "worker": worker, "raw-worker": raw_worker}
+async def raw_answer(url: str, directory: Path) -> None:
+    """Answers requests with what came."""
+    client = await nats.connect(url)
+
+    async def answer(message: Msg) -> None:
+        await message.respond(message.data)
+
+    await client.subscribe("raw.answer", cb=answer)
+    await _until_closed()
+    await client.close()
+
+
+ROLES = {"hub": hub, "node": node, "worker": worker, "raw-worker": raw_worker, "raw-answer": raw_answer}
 
 if __name__ == "__main__":
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
