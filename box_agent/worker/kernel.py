@@ -10,21 +10,6 @@ from typing import Final
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _libc = ctypes.CDLL(None, use_errno=True)
-_locked_libc = ctypes.PyDLL(None, use_errno=True)
-"""Keeps the interpreter's lock while it calls."""
-
-
-def fork_bare() -> int:
-    """`os.fork` without what Python does about it: no lock is made anew, nothing is reseeded, no hook runs.
-
-    For a process of one thread, and a child that runs nothing but our own code: it writes to some hundred pages less,
-    which it then shares with its parent. What is to run a Box's code is forked with `os.fork`.
-    """
-    pid = int(_locked_libc.fork())
-    if pid < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"fork: {os.strerror(error)}")
-    return pid
 
 
 def die_with_parent(parent: int) -> None:

@@ -132,7 +132,7 @@ class Template:
         return {"loaded": True}
 
     def _spawn(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
-        if kernel.fork_bare():
+        if os.fork():
             return {}
         self._leave()
         worker, control = fds

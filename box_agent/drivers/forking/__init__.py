@@ -3,8 +3,7 @@
 ===============  ====================================================================
 ``driver``       `ForkingDriver`: builds, spawns, settles; how a box stands is the adapter's
 ``environment``  a definition's steps carried out: files, packages, commands, cached
-``warm``         `Templates`: which are kept, which stands on which, what makes room
-``templates``    template processes: orders to them, and their end
+``templates``    template processes: built once, forked often, rebuilt when they die
 ``handle``       `ForkedHandle`: one live box
 ``link``         the node's end of the worker's socket: calls, streams, requests
 ``keeping``      the node's end of the keeper's socket: output, and how the box ended

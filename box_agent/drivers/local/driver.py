@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from box_agent.driver import CallRequest, Template
-from box_agent.drivers.forking.driver import LAUNCH_S, MAX_TEMPLATES, ForkingDriver, Place
+from box_agent.drivers.forking.driver import LAUNCH_S, MAX_TEMPLATES, ForkingDriver, Place, Warm
 from box_agent.drivers.forking.environment import Environment, step_failed
 from box_agent.drivers.forking.limits import DEFAULT_PIDS
 from box_agent.drivers.forking.peers import close_all
 from box_agent.drivers.forking.templates import Pidfd, TemplateProcess
-from box_agent.drivers.forking.warm import Warm
 from box_agent.drivers.local import rootfs
 from box_agent.drivers.local.builder import Builder
 from box_agent.drivers.local.cgroups import Cgroups
@@ -52,9 +51,6 @@ class LocalDriver(ForkingDriver):
     def __init__(
         self, home: Path, variables: Mapping[str, str], max_templates: int = MAX_TEMPLATES, template_bytes: int = 0
     ) -> None:
-        self._info = DriverInfo(
-            name="local", isolation="namespace", branching="fs", available=False, reason="it was not tried yet"
-        )
         super().__init__(home, variables, max_templates, template_bytes)
         self._root = self._home / "root"
         self._root.mkdir(exist_ok=True, mode=0o700)
@@ -65,6 +61,9 @@ class LocalDriver(ForkingDriver):
         self._lifeline = os.pipe()  # nobody inherits it, but for the ground, which gets the end to read
         self._open = True
         self._ushers: dict[TemplateProcess, Pidfd] = {}
+        self._info = DriverInfo(
+            name="local", isolation="namespace", branching="fs", available=False, reason="it was not tried yet"
+        )
 
     @property
     def info(self) -> DriverInfo:
@@ -109,7 +108,7 @@ class LocalDriver(ForkingDriver):
         await asyncio.to_thread(code.write_bytes, blobs[definition.code])
         definition = definition.model_copy(update={"fingerprint": box, "policy": Policy(network="full")})
         environment = Environment(self._nothing, tuple(packages), variables, empty=True)
-        process = await self._templates.load(definition, environment, code, set_up_in_box=False)
+        process = await self._load(definition, environment, code, set_up_in_box=False)
         try:
             warm = Warm(Template(box, "local", 0.0), definition, NoBlobs(), environment, process)
             handle = await self._start(warm, box, directory, Unheard())
@@ -119,22 +118,22 @@ class LocalDriver(ForkingDriver):
             finally:
                 await handle.stop(0)
         finally:
-            await self.discard(process)
+            await self._discard(process)
         if done["exit_code"] != 0:
             raise step_failed(step.command, done["exit_code"], done["output"])
 
     # --- templates ----------------------------------------------------------------------------------------------------
 
-    async def launch(self) -> TemplateProcess:
+    async def _launch(self) -> TemplateProcess:
         boot = self.boot.format(lifeline=self._lifeline[0], user=self._identity)
         variables = self._for_boxes(self._variables)
         return await TemplateProcess.launch(variables, self._home, boot, LAUNCH_S, (self._lifeline[0],))
 
-    async def derive(
+    async def _derive(
         self, base: TemplateProcess, definition: BoxDefinition, environment: Environment
     ) -> TemplateProcess:
         self._ushers = {process: pid for process, pid in self._ushers.items() if not pid.ended.is_set()}
-        seen = self.seen(environment)
+        seen = self._seen(environment)
         sources = (environment.directory, *environment.packages)
         binds = dict(zip(map(str, (seen.directory, *seen.packages)), map(str, sources), strict=True))
         network = definition.policy.network == "full"
@@ -147,7 +146,7 @@ class LocalDriver(ForkingDriver):
             pass  # it has ended, and with it the template: whoever uses that finds out
         return process
 
-    def seen(self, environment: Environment) -> Environment:
+    def _seen(self, environment: Environment) -> Environment:
         packages = {str(path): f"{rootfs.PACKAGES}/{path.name}" for path in environment.packages}
         variables = self._for_boxes(environment.variables)
         for name, value in variables.items():
@@ -171,7 +170,7 @@ class LocalDriver(ForkingDriver):
             if not any(fnmatchcase(name, pattern) for pattern in _NOT_FOR_BOXES)
         }
 
-    async def discard(self, process: TemplateProcess) -> None:
+    async def _discard(self, process: TemplateProcess) -> None:
         usher = self._ushers.pop(process, None)
         if usher is not None:
             await _end(usher, at_once=True)
@@ -196,7 +195,7 @@ class LocalDriver(ForkingDriver):
             await asyncio.to_thread(hand_over, directory, self._identity)
         groups = await self._groups(box, resources)
         try:
-            lent = await (await self._templates.first()).order({"op": "lend", "directory": str(directory)}, (), _LEND_S)
+            lent = await (await self._first()).order({"op": "lend", "directory": str(directory)}, (), _LEND_S)
         except BaseException:
             close_all(groups)
             raise

@@ -9,7 +9,6 @@ import socket
 from typing import Any, NoReturn
 
 from box_agent.drivers.local import landing, namespaces, privileges
-from box_agent.worker import kernel
 from box_agent.worker.keeper import Keeper, keep
 from box_agent.worker.template import Template
 
@@ -41,7 +40,7 @@ class StagedTemplate(Template):
     def _spawn(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         namespaces.unshare(namespaces.PID)
         try:
-            if kernel.fork_bare():
+            if os.fork():
                 return {}
         finally:
             if os.getpid() != 1:

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from box_agent.drivers.forking.driver import LAUNCH_S, ForkingDriver, Place
+from box_agent.drivers.forking.driver import LAUNCH_S, ForkingDriver, Place, Warm
 from box_agent.drivers.forking.environment import Environment, run_here
 from box_agent.drivers.forking.templates import TemplateProcess
-from box_agent.drivers.forking.warm import Warm
 from box_agent.worker import processes
 from schemas.box import BoxDefinition, Resources, RunStep
 from schemas.errors import BoxhubError, LimitExceeded
@@ -34,7 +33,7 @@ class ProcessDriver(ForkingDriver):
     async def probe(self) -> DriverInfo:
         return self.info
 
-    async def launch(self) -> TemplateProcess:
+    async def _launch(self) -> TemplateProcess:
         return await TemplateProcess.launch(self._variables, self._home, _BOOT, LAUNCH_S)
 
     async def _carry_out(
@@ -42,13 +41,13 @@ class ProcessDriver(ForkingDriver):
     ) -> None:
         await run_here(step, directory, packages, variables)
 
-    async def derive(
+    async def _derive(
         self, base: TemplateProcess, definition: BoxDefinition, environment: Environment
     ) -> TemplateProcess:
         process, _ = await base.derive(LAUNCH_S)
         return process
 
-    def seen(self, environment: Environment) -> Environment:
+    def _seen(self, environment: Environment) -> Environment:
         return environment
 
     async def _place(self, warm: Warm, box: str, directory: Path, folder: Path) -> Place:
@@ -60,7 +59,7 @@ class ProcessDriver(ForkingDriver):
     def _exceeded(self, box: str, resources: Resources) -> LimitExceeded | None:
         return None  # nothing here is held by the kernel
 
-    async def discard(self, process: TemplateProcess) -> None:
+    async def _discard(self, process: TemplateProcess) -> None:
         await asyncio.to_thread(process.kill_all)
         await process.aclose()
 
@@ -90,7 +89,9 @@ class ProcessDriver(ForkingDriver):
 
     def _unknown(self, box: str) -> set[int]:
         """Processes forked from our templates, or adopted by them, that belong to no box but perhaps to ``box``."""
-        templates = self._templates.pids
+        templates = {w.process.process.pid for w in list(self._warm.values())}
+        if self._base is not None:
+            templates.add(self._base.process.pid)
         children = processes.families()
         kept = set(templates)
         for other in list(self._handles.values()):

@@ -28,9 +28,8 @@ class Shop(Workbench):
 
     @property
     def first_template(self) -> int:
-        base = self.driver._templates._base
-        assert base is not None
-        return base.process.pid
+        assert self.driver._base is not None
+        return self.driver._base.process.pid
 
     @staticmethod
     def template_pid(worker: int) -> int:
