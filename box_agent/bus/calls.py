@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from box_agent.bus.deadlines import MISSED_KEEPALIVES
 from box_agent.bus.replies import CALL, Answer, status_of
 from box_agent.bus.trace import header_block
 from schemas import envelope as envelopes
@@ -87,7 +88,7 @@ class Calls:
         request = envelopes.make(envelopes.CALL, self._source, data, timeoutms=_milliseconds(timeout_s))
         body = await self._refs.encode(request)
         await connection.wait_connected(timeout_s)
-        incoming = _Incoming(self, box, request.id, connection.settings.keepalive_s * 3)
+        incoming = _Incoming(self, box, request.id, connection.settings.keepalive_s)
         token, reply = connection.replies.expect(incoming, CALL)
         deadline = asyncio.get_running_loop().time() + timeout_s
         try:
@@ -118,11 +119,11 @@ class Calls:
 class _Incoming:
     """The chunks of one stream, in order and without a hole."""
 
-    def __init__(self, calls: Calls, box: str, call_id: str, silence_s: float) -> None:
+    def __init__(self, calls: Calls, box: str, call_id: str, keepalive_s: float) -> None:
         self._calls = calls
         self._box = box
         self._call_id = call_id
-        self._silence_s = silence_s
+        self._keepalive_s = keepalive_s
         self._waiting: deque[Envelope | BoxhubError] = deque()
         self._arrived = asyncio.Event()
         self._sequence = 0
@@ -147,18 +148,23 @@ class _Incoming:
 
     async def next(self, deadline: float, timeout_s: float, skill: str) -> Envelope | None:
         """The next chunk; ``None`` at the end. Raises what the skill raised, `DeadlineExceeded`, `BusUnavailable`."""
+        missed = 0
         while not self._waiting:
             self._arrived.clear()
             left = deadline - asyncio.get_running_loop().time()
             try:
-                async with asyncio.timeout(min(left, self._silence_s)):
+                async with asyncio.timeout(min(left, self._keepalive_s)):
                     await self._arrived.wait()
+                missed = 0
             except TimeoutError:
-                if left <= self._silence_s:
+                if left <= self._keepalive_s:
                     raise _too_late(self._box, skill, timeout_s) from None
-                raise BusUnavailable(
-                    f"{self._box}.{skill}: nothing heard for {self._silence_s:g} s; it died, or was cut off"
-                ) from None
+                missed += 1  # each wait reads what has come: a process that itself stood still misses one, not all
+                if missed == MISSED_KEEPALIVES:
+                    raise BusUnavailable(
+                        f"{self._box}.{skill}: nothing heard for {missed * self._keepalive_s:g} s; "
+                        "it died, or was cut off"
+                    ) from None
         first = self._waiting.popleft()
         if isinstance(first, BoxhubError):
             self.ended = isinstance(first, BoxNotFound)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Final, Protocol
 
+MISSED_KEEPALIVES: Final = 3
+"""In a row, after which the other side of a stream counts as dead."""
 _STEP_S = 0.05
 _EXACT_S = 1.0
 

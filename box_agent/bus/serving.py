@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from box_agent.bus import trace
+from box_agent.bus.deadlines import MISSED_KEEPALIVES
 from box_agent.bus.execution import complete, items, skill_error
 from box_agent.bus.received import origin
 from box_agent.bus.scope import Scope
@@ -42,8 +43,8 @@ class RunningCall:
     __slots__ = (
         "answered",
         "credit",
-        "heard_at",
         "info",
+        "missed",
         "refilled",
         "reply",
         "sequence",
@@ -59,7 +60,7 @@ class RunningCall:
         self.reply = reply
         self.credit = credit
         self.sequence = 0
-        self.heard_at = 0.0
+        self.missed = 0
         self.answered = False
         self.refilled: asyncio.Event | None = asyncio.Event() if credit else None
         self.task: asyncio.Task[None] | None = None
@@ -198,7 +199,7 @@ class Serving:
         call = self._running.get(parsed.name)
         if call is None or call.info.caller != parsed.sender or not isinstance(wish, dict):
             return  # of another instance, over already, or not the caller's to control
-        call.heard_at = asyncio.get_running_loop().time()
+        call.missed = 0
         if wish.get("cancel"):
             self._stop(call, Cancelled(f"{self._address}.{call.info.skill} was cancelled by its caller"))
         credit = wish.get("credit")
@@ -295,7 +296,6 @@ class Serving:
     # --- streaming -----------------------------------------------------------------------------------------------
 
     async def _stream(self, skill: Skill, run: Callable[[], Any], call: RunningCall) -> None:
-        call.heard_at = asyncio.get_running_loop().time()
         alive = self._scope.spawn(self._keep_alive(call), f"keepalive {call.info.id}")
         source = items(skill, run, call.info, self._threads)
         try:
@@ -317,13 +317,13 @@ class Serving:
         """Say that the stream lives; a reader that does not say so in turn has died and gets no more."""
         every = self._connection.settings.keepalive_s
         body = envelopes.encode(envelopes.make(envelopes.CONTROL, self._source, {"alive": True}))
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(every)
-            if loop.time() - call.heard_at > 3 * every:
-                silent = f"the reader of {self._address}.{call.info.skill} has been silent for {3 * every:g} s"
+            if call.missed == MISSED_KEEPALIVES:  # counted, not timed: it may be this process that stood still
+                silent = f"the reader of {self._address}.{call.info.skill} missed {call.missed} signs of life"
                 self._stop(call, Cancelled(silent))
                 return
+            call.missed += 1
             self._send(call.reply, body)
 
 

@@ -361,6 +361,20 @@ async def test_a_quiet_stream_is_kept_alive_both_ways(agents: Agents) -> None:
     assert [n async for n in caller.stream("server", "quiet")] == [1, 2]
 
 
+async def test_a_stream_outlives_a_process_that_stood_still(agents: Agents) -> None:
+    """What had come meanwhile is read before anybody is given up."""
+    caller, server = await agents("caller", keepalive_s=0.1), await agents("server", keepalive_s=0.1)
+
+    @server.skill
+    async def slow() -> AsyncIterator[int]:
+        for number in range(3):
+            yield number
+            time.sleep(0.5)  # noqa: ASYNC251 - both sides stand still, as under load
+            await asyncio.sleep(0.25)
+
+    assert [n async for n in caller.stream("server", "slow")] == [0, 1, 2]
+
+
 async def test_a_silent_reader_is_given_up(agents: Agents) -> None:
     """Its process may have been killed: nobody takes the stream back but the server's own patience."""
     caller, server = await agents("caller"), await agents("server", keepalive_s=0.1)
