@@ -11,6 +11,7 @@ from uuid import uuid4
 import hypothesis
 import pytest
 
+from hub.local import LocalSystem
 from tests.servers.chromium import FLAGS, find_chromium
 from tests.servers.mongodb import mongodb
 from tests.servers.nats import NatsBinary, NatsServer, find_nats_binaries
@@ -100,6 +101,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         for name, value in getattr(item, "funcargs", {}).items():
             if isinstance(value, NatsServer):
                 report.sections.append((f"{name}: log of {value.binary}", value.log_tail()))
+            elif isinstance(value, LocalSystem):
+                for log in sorted(value.home.logs.glob("*.log")):
+                    report.sections.append((f"{name}: {log.name}", log.read_text(errors="replace")[-4000:]))
     return report
 
 
