@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.alternatives import alternatives
 from box_agent import Box, skill
 from box_agent.driver import CallRequest, Handle, Template
 from box_agent.drivers.local.driver import LocalDriver
@@ -133,6 +134,54 @@ async def memory(boxes: int = 200) -> Numbers:
     return {"shared": [shared], "kernel": [kernel], "baseline": [_fresh_bytes()]}
 
 
+async def thousand(boxes: int = 1000, at_once: int = 8) -> Numbers:
+    """Seconds until that many live and each has answered, of one call when all live and when one does."""
+    async with bench() as made:
+        first = await made.spawn()
+        alone = [await _timed_call(first) for _ in range(200)]
+        places = asyncio.Semaphore(at_once)
+
+        async def one() -> Handle:
+            async with places:
+                return await made.spawn()
+
+        began = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            spawned = [group.create_task(one()) for _ in range(boxes)]
+        started = time.perf_counter() - began
+        live = [task.result() for task in spawned]
+        among = [await _timed_call(box) for box in live]
+        began = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for box in (*live, first):
+                group.create_task(box.stop(0))
+        ended = time.perf_counter() - began
+        baseline = await _fresh_interpreters(3 * at_once, at_once)
+    return {"start": [started], "end": [ended], "among": among, "alone": alone, "baseline": [boxes / baseline]}
+
+
+async def beside(runs: int = 7, each: int = 3) -> Numbers:
+    """Seconds of one spawn with its first answer, and of each of the `alternatives` to it."""
+    found: Numbers = {"spawn": []}
+    async with bench() as made:
+        others = list(alternatives())
+        for _ in range(runs):
+            for other in others:
+                found.setdefault(other.name, []).append(other.seconds())
+            for _ in range(each):
+                began = time.perf_counter()
+                box = await made.spawn()
+                found["spawn"].append(time.perf_counter() - began)
+                await box.stop(0)
+    return found
+
+
+async def _timed_call(box: Handle) -> float:
+    began = time.perf_counter()
+    assert await box.call(CallRequest(new_id("call"), "add", (1, 2))) == 3
+    return time.perf_counter() - began
+
+
 def _fresh_interpreter() -> float:
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", BASELINE], check=True)
@@ -174,6 +223,8 @@ MEASURES: dict[str, Callable[[], Coroutine[Any, Any, Numbers]]] = {
     "one_by_one": one_by_one,
     "burst": burst,
     "memory": memory,
+    "thousand": thousand,
+    "beside": beside,
 }
 
 
@@ -192,6 +243,7 @@ def measured(measure: str, *, as_user: bool) -> Numbers | None:
             command = [sys.executable, "-m", "tests.ordinary_user", *command]
         sources = Path(__file__).parents[1]
         done = subprocess.run(command, cwd=sources, env=environment, capture_output=True, check=False)
+    sys.stderr.write(done.stderr.decode(errors="replace") if done.returncode == 0 else "")
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason was given"]
         print(f"  {measure} was not measured: {said[-1]}", file=sys.stderr)
