@@ -43,7 +43,7 @@ fmt: $(INSTALLED) ## format the code and mend what the linter can mend
 	@$(BIN)/ruff format $(TREES)
 	@$(BIN)/ruff check --fix $(TREES)
 
-bench: setup ## benchmarks beside their baselines; ONLY=name,... runs some
+bench: setup .cache/stamps/alternatives ## benchmarks beside their baselines; ONLY=name,... runs some
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 lock: ## resolve the dependencies anew into the lock files
@@ -70,6 +70,10 @@ $(INSTALLED): requirements.lock pyproject.toml scripts/make_venv.sh
 
 .cache/stamps/servers: scripts/ensure_test_servers.sh scripts/ensure_nats_server.sh $(wildcard tests/servers/ferretdb/*)
 	@sh scripts/ensure_test_servers.sh
+	@mkdir -p $(@D) && touch $@
+
+.cache/stamps/alternatives: scripts/ensure_alternatives.sh scripts/system_package.sh
+	@sh scripts/ensure_alternatives.sh
 	@mkdir -p $(@D) && touch $@
 
 .cache/stamps/dashboard: $(INSTALLED) scripts/build_dashboard.sh $(WEB_SOURCES)

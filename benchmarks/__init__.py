@@ -8,7 +8,9 @@
 ``fanout``    one event or signal, many subscribers
 ``imports``   what ``import box_agent`` costs
 ``context``   the context store
-``tasks``     tasks through a whole hub; ``task_roles`` are its processes
+``tasks``     tasks through a whole hub; ``task_roles`` are its processes, and those of ``node_calls``
+``box``       live boxes of the local driver; measured in ``spawns``, beside ``alternatives``
+``node_calls``  skill calls into a box, through its node
 ``up``        how long ``boxhub up`` takes
 ``repair``    candidates a second, against worktrees and subprocesses
 ============  =====================================================================

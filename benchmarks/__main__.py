@@ -9,7 +9,7 @@ import pkgutil
 import benchmarks
 from benchmarks.harness import Benchmark, run_all
 
-_NOT_BENCHMARKS = {"__main__", "harness", "instead", "servers", "spawns"}
+_NOT_BENCHMARKS = {"__main__", "harness", "servers", "spawns"}
 
 
 def discover() -> dict[str, dict[str, Benchmark]]:

@@ -12,7 +12,18 @@ import nats
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from benchmarks.harness import Benchmark, Row, interleave
-from benchmarks.load import PAYLOAD, TENANT, Counter, agent_at, body_of, in_parallel, in_server, plain_row, rate_row
+from benchmarks.load import (
+    PAYLOAD,
+    TENANT,
+    Counter,
+    agent_at,
+    body_of,
+    in_parallel,
+    in_server,
+    plain_row,
+    rate_row,
+    request_body,
+)
 from box_agent.bus.received import Event, Signal
 from schemas import envelope as envelopes
 from schemas import subjects
@@ -177,7 +188,7 @@ async def durable_consume(url: str, count: int = 5_000, runs: int = 7) -> Sequen
 async def skill_call(url: str, name: str, at_once: int, count: int, runs: int, demand: float) -> Sequence[Row]:
     """Calls of a no-op skill: the median time of one, or calls per second with ``at_once`` under way."""
     raw_in, raw_out = await nats.connect(url), await nats.connect(url)
-    request, answer = _request(), body_of(envelopes.RESULT)
+    request, answer = request_body(), body_of(envelopes.RESULT)
     subject = subjects.call(TENANT, "raw", "sender", "echo")
 
     async def respond(message: Any) -> None:
@@ -215,12 +226,6 @@ async def skill_call(url: str, name: str, at_once: int, count: int, runs: int, d
     if at_once > 1:
         return [rate_row(name, measured, demand, unit="calls/s")]
     return [plain_row(name, measured["ours"], measured["raw"], unit="s", better="lower", demand=demand)]
-
-
-def _request() -> bytes:
-    data = {"args": [PAYLOAD], "kwargs": {}}
-    source = subjects.source(TENANT, "sender")
-    return envelopes.encode(envelopes.make(envelopes.CALL, source, data, timeoutms=30_000))
 
 
 BENCHMARKS = [

@@ -35,6 +35,13 @@ def body_of(type: str) -> bytes:
     return envelopes.encode(envelopes.make(type, subjects.source(TENANT, "sender"), {"text": PAYLOAD}))
 
 
+def request_body() -> bytes:
+    """A call of ``echo``, as our side has it on the wire."""
+    data = {"args": [PAYLOAD], "kwargs": {}}
+    source = subjects.source(TENANT, "sender")
+    return envelopes.encode(envelopes.make(envelopes.CALL, source, data, timeoutms=30_000))
+
+
 def agent_at(name: str, url: str) -> aio.Connecting:
     return aio.connect(name, url=url, tenant=TENANT)
 

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.instead import ways
+from benchmarks.alternatives import alternatives
 from box_agent import Box, skill
 from box_agent.driver import CallRequest, Handle, Template
 from box_agent.drivers.local.driver import LocalDriver
@@ -53,17 +53,8 @@ class Bench:
         directory.mkdir()
         request = SpawnRequest(id=box, definition=self._definition)
         handle = await self._driver.spawn(self._template, request, directory, Unheard())
-        await self.ask(handle)
-        return handle
-
-    async def ask(self, handle: Handle) -> None:
         assert await handle.call(CallRequest(new_id("call"), "add", (1, 2))) == 3
-
-    async def build(self, number: int) -> None:
-        """The template of another Box of the same code: a variable more."""
-        definition, blobs = Answering().env(NUMBER=str(number)).pack()
-        template = await self._driver.build_template(definition, _Blobs(self._folder, blobs))
-        await self._driver.remove_template(template.fingerprint)
+        return handle
 
 
 class _Blobs(NoBlobs):
@@ -143,9 +134,11 @@ async def memory(boxes: int = 200) -> Numbers:
     return {"shared": [shared], "kernel": [kernel], "baseline": [_fresh_bytes()]}
 
 
-async def many(boxes: int = 1000, at_once: int = 8, calls: int = 1000) -> Numbers:
-    """Seconds until all live at once and have answered, and of one call among them; fresh interpreters a second."""
+async def thousand(boxes: int = 1000, at_once: int = 8) -> Numbers:
+    """Seconds until that many live and each has answered, of one call when all live and when one does."""
     async with bench() as made:
+        first = await made.spawn()
+        alone = [await _timed_call(first) for _ in range(200)]
         places = asyncio.Semaphore(at_once)
 
         async def one() -> Handle:
@@ -153,46 +146,40 @@ async def many(boxes: int = 1000, at_once: int = 8, calls: int = 1000) -> Number
                 return await made.spawn()
 
         began = time.perf_counter()
-        live = await asyncio.gather(*(one() for _ in range(boxes)))
+        async with asyncio.TaskGroup() as group:
+            spawned = [group.create_task(one()) for _ in range(boxes)]
         started = time.perf_counter() - began
-        asked = []
-        for number in range(calls):
-            began = time.perf_counter()
-            await made.ask(live[number * 7919 % boxes])
-            asked.append(time.perf_counter() - began)
-        await asyncio.gather(*(box.stop(0) for box in live))
-    return {"started": [started], "call": asked, "baseline": [await _fresh_interpreters(2 * at_once, at_once)]}
+        live = [task.result() for task in spawned]
+        among = [await _timed_call(box) for box in live]
+        began = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for box in (*live, first):
+                group.create_task(box.stop(0))
+        ended = time.perf_counter() - began
+        baseline = await _fresh_interpreters(3 * at_once, at_once)
+    return {"start": [started], "end": [ended], "among": among, "alone": alone, "baseline": [boxes / baseline]}
 
 
-async def build(runs: int = 25) -> Numbers:
-    """Seconds of one template: a stage, the code loaded, set up."""
-    found: Numbers = {"build": [], "baseline": []}
-    async with bench() as made:
-        for number in range(runs):
-            began = time.perf_counter()
-            await made.build(number)
-            found["build"].append(time.perf_counter() - began)
-            found["baseline"].append(_fresh_interpreter())
-    return found
-
-
-async def instead(runs: int = 9) -> Numbers:
-    """Seconds of a spawn with its first answer, and of whatever else there is that one might use in its place."""
+async def beside(runs: int = 7, each: int = 3) -> Numbers:
+    """Seconds of one spawn with its first answer, and of each of the `alternatives` to it."""
     found: Numbers = {"spawn": []}
-    others = ways()
     async with bench() as made:
+        others = list(alternatives())
         for _ in range(runs):
-            began = time.perf_counter()
-            box = await made.spawn()
-            found["spawn"].append(time.perf_counter() - began)
-            await box.stop(0)
-            for name, run in list(others.items()):
-                try:
-                    found.setdefault(name, []).append(run())
-                except (OSError, subprocess.SubprocessError) as error:
-                    print(f"  {name} does not work here: {error}", file=sys.stderr)
-                    del others[name], found[name]
+            for other in others:
+                found.setdefault(other.name, []).append(other.seconds())
+            for _ in range(each):
+                began = time.perf_counter()
+                box = await made.spawn()
+                found["spawn"].append(time.perf_counter() - began)
+                await box.stop(0)
     return found
+
+
+async def _timed_call(box: Handle) -> float:
+    began = time.perf_counter()
+    assert await box.call(CallRequest(new_id("call"), "add", (1, 2))) == 3
+    return time.perf_counter() - began
 
 
 def _fresh_interpreter() -> float:
@@ -236,9 +223,8 @@ MEASURES: dict[str, Callable[[], Coroutine[Any, Any, Numbers]]] = {
     "one_by_one": one_by_one,
     "burst": burst,
     "memory": memory,
-    "many": many,
-    "build": build,
-    "instead": instead,
+    "thousand": thousand,
+    "beside": beside,
 }
 
 
@@ -257,6 +243,7 @@ def measured(measure: str, *, as_user: bool) -> Numbers | None:
             command = [sys.executable, "-m", "tests.ordinary_user", *command]
         sources = Path(__file__).parents[1]
         done = subprocess.run(command, cwd=sources, env=environment, capture_output=True, check=False)
+    sys.stderr.write(done.stderr.decode(errors="replace") if done.returncode == 0 else "")
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason was given"]
         print(f"  {measure} was not measured: {said[-1]}", file=sys.stderr)

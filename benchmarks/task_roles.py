@@ -1,4 +1,4 @@
-"""The processes of the task benchmark, each its own: ``python -m benchmarks.task_roles ROLE URL DIR``.
+"""Processes of the benchmarks, each its own: ``python -m benchmarks.task_roles ROLE URL DIRECTORY``.
 
 A role prints ``ready`` and runs until its standard input closes.
 """
@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig
 
 TENANT = "bench"
+RAW_ECHO = "raw.echo"
 
 
 async def hub(url: str, directory: Path) -> None:
@@ -23,6 +24,32 @@ async def hub(url: str, directory: Path) -> None:
 
     async with Hub(HubSettings(nats_url=url, tenants=(TENANT,), home=directory, gateway=False)):
         await _until_closed()
+
+
+async def node(url: str, directory: Path) -> None:
+    from box_agent.config import AgentSettings
+    from box_agent.node.config import NodeSettings
+    from box_agent.node.service import Node
+
+    async with Node(NodeSettings(name="bench", home=directory / "node"), AgentSettings(nats_url=url, tenant=TENANT)):
+        await _until_closed()
+
+
+async def raw_echo(url: str, directory: Path) -> None:
+    """Answers requests with what a node has on the wire, and does nothing for it."""
+    from benchmarks.load import body_of
+    from schemas import envelope as envelopes
+
+    client = await nats.connect(url)
+    answer = body_of(envelopes.RESULT)
+
+    async def respond(message: Msg) -> None:
+        await message.respond(answer)
+
+    await client.subscribe(RAW_ECHO, cb=respond)
+    await client.flush()
+    await _until_closed()
+    await client.close()
 
 
 async def worker(url: str, directory: Path) -> None:
@@ -36,16 +63,6 @@ async def worker(url: str, directory: Path) -> None:
         async def nothing() -> None:
             """Does nothing."""
 
-        await _until_closed()
-
-
-async def node(url: str, directory: Path) -> None:
-    from box_agent.config import AgentSettings
-    from box_agent.node.config import NodeSettings
-    from box_agent.node.service import Node
-
-    settings = NodeSettings(name="bench", home=directory / "node")
-    async with Node(settings, AgentSettings(nats_url=url, tenant=TENANT)):
         await _until_closed()
 
 
@@ -77,19 +94,7 @@ async def _until_closed() -> None:
     await asyncio.to_thread(sys.stdin.read)
 
 
-async def raw_answer(url: str, directory: Path) -> None:
-    """Answers requests with what came."""
-    client = await nats.connect(url)
-
-    async def answer(message: Msg) -> None:
-        await message.respond(message.data)
-
-    await client.subscribe("raw.answer", cb=answer)
-    await _until_closed()
-    await client.close()
-
-
-ROLES = {"hub": hub, "node": node, "worker": worker, "raw-worker": raw_worker, "raw-answer": raw_answer}
+ROLES = {"hub": hub, "node": node, "worker": worker, "raw-worker": raw_worker, "raw-echo": raw_echo}
 
 if __name__ == "__main__":
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))

@@ -15,10 +15,8 @@ from __future__ import annotations
 import json
 import os
 import select
-import signal
-import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
 
 from box_agent.worker import kernel, processes
@@ -27,78 +25,82 @@ _READ_BYTES: Final = 16 * 1024
 _FLOOD_BYTES: Final = 256 * 1024
 """Of output a second that are passed on; the rest is dropped and counted."""
 _REAP_S: Final = 0.002
-_DEAF_TO: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-"""What a stray ``kill``, a terminal, or the kernel (SIGHUP, to stopped orphans) might send."""
+_LAST_WORD_S: Final = 5.0
+_BEGUN: Final = b'{"op": "begun"}'
+_WORKING: Final = b'{"op": "working"}'
 
 
-def keep(
-    control: socket.socket, work: Callable[[int], None], worker_fd: int, keeper: type[Keeper] | None = None
-) -> NoReturn:
-    """Become the keeper of a box whose worker runs ``work(output fd)`` in a child. Called right after a fork.
+def keep(make: Callable[[], Keeper], workers: Sequence[int]) -> NoReturn:
+    """Become the keeper that ``make`` makes. Called right after a `kernel.bare_fork`.
 
-    ``worker_fd`` is the worker's socket, which the keeper must not hold open.
+    ``workers`` are descriptors for the worker only, which the keeper must not hold open.
     """
     try:
+        kernel.block_all_signals()
         os.setsid()
         kernel.adopt_orphans()
-        made = (keeper or Keeper)(control, work)
-        os.close(worker_fd)
+        made = make()
+        for fd in workers:
+            os.close(fd)
         made.run()
     finally:
         os._exit(0)
 
 
 class Keeper:
-    """One box, from the fork of its worker to the end of its last process."""
+    """One box, from the fork of its worker to the end of its last process.
 
-    def __init__(self, control: socket.socket, work: Callable[[int], None]) -> None:
+    It is one for every box, so it is written to touch little of the memory that it shares with its template: a bare
+    fork, no import, no handler of a signal.
+    """
+
+    def __init__(self, control: int, work: Callable[[int], None]) -> None:
+        """``control``: descriptor of its socket. The worker runs ``work(descriptor for its output)``."""
         self._control = control
-        self._wake, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._ended = kernel.ends_of_children()
         self._output, output_write = os.pipe2(os.O_CLOEXEC)
         self._code: int | None = None
         self._kill_at: float | None = None
         self._second = 0
         self._passed = 0
         self._dropped = 0
-        self._say({"op": "begun"})
-        for number in _DEAF_TO:
-            signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        os.write(control, _BEGUN)
         keeper = os.getpid()
-        self._worker = os.fork()
+        self._worker = kernel.bare_fork()
         if self._worker == 0:
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGCHLD, *_DEAF_TO):
-                signal.signal(number, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            os.setsid()
-            kernel.die_with_parent(keeper)
-            for fd in (self._wake, wake_write, self._output):
-                os.close(fd)
-            self._say({"op": "working"})
-            control.close()
             try:
+                self._become_worker(keeper, control)
                 work(output_write)
             finally:
                 os._exit(1)
         os.close(output_write)
         os.set_blocking(self._output, False)
+        os.set_blocking(control, False)
+
+    def _become_worker(self, keeper: int, control: int) -> None:
+        kernel.after_fork()
+        kernel.unblock_signals()
+        os.setsid()
+        kernel.die_with_parent(keeper)
+        for fd in (self._ended, self._output):
+            os.close(fd)
+        os.write(control, _WORKING)
+        os.close(control)
 
     def run(self) -> None:
         """Until every process of the box has ended."""
         poll = select.poll()
-        for fd in (self._control.fileno(), self._wake, self._output):
+        for fd in (self._control, self._ended, self._output):
             poll.register(fd, select.POLLIN)
         while self._code is None:
             left = None if self._kill_at is None else max(0.0, self._kill_at - time.monotonic()) * 1000
             ready = {fd for fd, _ in poll.poll(left)}
             if self._output in ready and not self._pass_output():
                 poll.unregister(self._output)
-            if self._control.fileno() in ready:
+            if self._control in ready:
                 self._obey()
-            if self._wake in ready:
-                os.read(self._wake, 512)
+            if self._ended in ready:
+                os.read(self._ended, 512)
                 self._reap()
             if self._kill_at is not None and time.monotonic() >= self._kill_at:
                 break
@@ -110,7 +112,7 @@ class Keeper:
         self._say({"op": "exit", "code": None if number else os.WEXITSTATUS(code), "signal": number})
 
     def _obey(self) -> None:
-        data = self._control.recv(4096)
+        data = os.read(self._control, 4096)
         if not data:  # the node is gone
             self._kill_at = 0.0
             return
@@ -162,10 +164,14 @@ class Keeper:
 
     def _say(self, message: dict[str, Any]) -> bool:
         """Output never waits for the node; what is said only once does, a little."""
-        last = message["op"] != "output"
-        self._control.settimeout(5.0 if last else 0.0)
-        try:
-            self._control.send(json.dumps(message).encode())
-        except OSError:
-            return False
-        return True
+        data = json.dumps(message).encode()
+        while True:
+            try:
+                os.write(self._control, data)
+            except BlockingIOError:
+                if message["op"] == "output" or not select.select([], [self._control], [], _LAST_WORD_S)[1]:
+                    return False
+            except OSError:
+                return False  # the node is gone
+            else:
+                return True

@@ -83,6 +83,15 @@ class Worker:
         self._execution.run()
         os._exit(0)
 
+    def rehearse(self, program: Program) -> None:
+        """Answer the calls that are there already, of sync skills, as `run` would, without the reading thread."""
+        self._program = program
+        program.start(self._surroundings)
+        self._execution = execution_for(program, self.interrupts, self._context, 1)
+        for frame in self._wire.receive():
+            self._arrived(frame)
+        self._execution.run()
+
     def _context(self, call: RunningCall) -> Context:
         assert self._program is not None
         return Context(

@@ -26,12 +26,14 @@ from typing import Any, Final, NoReturn
 from box_agent.box.program import Program
 from box_agent.worker import kernel, processes
 from box_agent.worker.config import extend_environment, replace_environment
-from box_agent.worker.keeper import keep
+from box_agent.worker.keeper import Keeper, keep
+from box_agent.worker.rehearsal import rehearse
 from box_agent.worker.serving import BoxSurroundings, Worker, setup_error
 
 _DESCRIPTORS: Final = 16
 ORDER_BYTES: Final = 192 * 1024
 """Largest order or answer; what is larger travels as a file."""
+_DEFAULT: Final = (signal.SIGCHLD, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _HARMLESS: Final = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/dev/full")
 
 
@@ -39,6 +41,7 @@ def main(fd: int, parent: int) -> None:
     """The first template; ``parent`` is the node, without which it must not be."""
     kernel.die_with_parent(parent)
     os.setsid()
+    rehearse()
     Template(socket.socket(fileno=fd)).serve()
 
 
@@ -50,21 +53,19 @@ class Template:
         self._surroundings = BoxSurroundings(Path.cwd())
         self._program = Program([], {})
         self._set_up_in_box = False
-        self._wake: tuple[int, int] | None = None
+        self._ended = kernel.ends_of_children()
         kernel.adopt_orphans()  # of a keeper that was killed: the driver finds them by their parent
 
     def serve(self) -> NoReturn:
-        self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
+        kernel.block_ends_of_children()
         poll = select.poll()
         poll.register(self._control.fileno(), select.POLLIN)
-        poll.register(self._wake[0], select.POLLIN)
+        poll.register(self._ended, select.POLLIN)
         self._control.send(json.dumps({"hello": True}).encode())
         while True:
             ready = {fd for fd, _ in poll.poll()}
-            if self._wake[0] in ready:
-                os.read(self._wake[0], 512)
+            if self._ended in ready:
+                os.read(self._ended, 512)
                 _reap()
             if self._control.fileno() in ready:
                 self._obey()
@@ -94,7 +95,7 @@ class Template:
         pid = os.fork()
         if pid:
             return {}
-        self._leave()
+        self._close()
         try:
             kernel.die_with_parent(base)
             os.setsid()
@@ -109,6 +110,13 @@ class Template:
 
     def _load(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         """Code, imports, ``setup``; then memory is frozen, so that forks share it."""
+        kernel.unblock_signals()
+        try:
+            return self._carry_out_load(order, fds)
+        finally:
+            kernel.block_ends_of_children()
+
+    def _carry_out_load(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         directory = Path(order["directory"])
         for number in (1, 2):
             os.dup2(fds[0], number)  # what `setup` prints goes to a file, for whoever looks why it failed
@@ -127,32 +135,28 @@ class Template:
             unclean = _unclean(before)
             if unclean:
                 return {"unclean": unclean}
+            _default_signals()
         gc.collect()
         gc.freeze()
         return {"loaded": True}
 
     def _spawn(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
-        if os.fork():
+        if kernel.bare_fork():
             return {}
-        self._leave()
+        self._close()
         worker, control = fds
 
         def work(output: int) -> None:
             self._become_worker(socket.socket(fileno=worker), output, order)
 
-        keep(socket.socket(fileno=control), work, worker)
+        keep(lambda: Keeper(control, work), [worker])
 
     # --- in a child ---------------------------------------------------------------------------------------------------
 
-    def _leave(self) -> None:
-        """Forget what belongs to the template, right after a fork."""
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    def _close(self) -> None:
+        """What belongs to the template, right after a fork."""
         self._control.close()
-        if self._wake is not None:
-            for fd in self._wake:
-                os.close(fd)
-            self._wake = None
+        os.close(self._ended)
 
     def _become_worker(self, sock: socket.socket, output: int, order: dict[str, Any]) -> NoReturn:
         null = os.open(os.devnull, os.O_RDONLY)
@@ -161,14 +165,20 @@ class Template:
         os.dup2(output, 2)
         for fd in (null, output):
             os.close(fd)
-        directory = Path(order["directory"])
-        os.chdir(directory)
+        os.chdir(order["directory"])
         extend_environment(order["env"])
-        self._surroundings.directory = directory
+        self._surroundings.directory = Path(order["directory"])
         _limit(order["limits"])
         _reseed()
         worker = Worker(sock, order["box"], self._surroundings)
         worker.run(self._program, set_up=self._set_up_in_box, concurrency=order["concurrency"])
+
+
+def _default_signals() -> None:
+    """What boxes do on these is not up to ``setup``."""
+    for number in _DEFAULT:
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _reap() -> None:

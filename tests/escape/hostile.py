@@ -291,6 +291,12 @@ def look_into_the_keeper(facts: Facts) -> Any:
     return Path("/proc/1/environ").read_bytes()
 
 
+def find_the_keeper_in_power(facts: Facts) -> Any:
+    """What it may do, whoever gets it to."""
+    lines = dict(line.split(":\t") for line in Path("/proc/1/status").read_text().splitlines() if ":\t" in line)
+    return _held() if int(lines["CapEff"], 16) == 0 and lines["Seccomp"] == "2" else lines["CapEff"]
+
+
 def write_into_the_keeper(facts: Facts) -> Any:
     return os.open("/proc/1/mem", os.O_RDWR)
 

@@ -65,8 +65,13 @@ HOLES: dict[str, tuple[str, str]] = {
         "gain_by_exec",
     ),
     "keeper": (
-        f"{_TEMPLATE}; template.InitKeeper.run = template.Keeper.run",
+        f"{_TEMPLATE}; was = template.privileges.open_to_inspection; "
+        "template.privileges.open_to_inspection = lambda yes: was(True)",
         "look_into_the_keeper",
+    ),
+    "keeper's power": (
+        f"{_LANDING}; landing.follow = lambda worker, network: None",
+        "find_the_keeper_in_power",
     ),
     "masks": (
         f"{_LANDING}; landing._MASKED = ()",

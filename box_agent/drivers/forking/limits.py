@@ -20,6 +20,8 @@ DEFAULT_PIDS: Final = 512
 _LOOK_S: Final = 0.1
 _MEMORY_S: Final = 1.0
 _GROWN: Final = 32
+_OF_A_BOX: Final = 3
+"""Threads that it begins with: the keeper's, the worker's two. A box more is no reason to look at all of them."""
 _LOAD: Final = Path("/proc/loadavg")
 
 Exceeded = Callable[[str, Resources], LimitExceeded | None]
@@ -61,7 +63,7 @@ class LimitWatch:
             if not boxes:
                 continue
             weigh = loop.time() - self._memory_at >= _MEMORY_S and any(b.resources.memory_bytes for b in boxes)
-            threads = _threads()
+            threads = _threads() - _OF_A_BOX * len(boxes)
             self._threads = min(self._threads, threads)
             if threads - self._threads < _GROWN and not weigh:
                 continue

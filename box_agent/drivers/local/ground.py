@@ -9,6 +9,7 @@ from typing import Any
 
 from box_agent.drivers.local import mounts, namespaces, stage
 from box_agent.worker import kernel
+from box_agent.worker.rehearsal import rehearse
 from box_agent.worker.template import Template
 
 _LENT = mounts.NO_SETUID | mounts.NO_DEVICES
@@ -27,6 +28,7 @@ def main(fd: int, parent: int, lifeline: int, identity: int) -> None:
         mounts.make_private()
     except OSError as error:
         stage.refuse(control, error)
+    rehearse()
     gc.collect()
     gc.freeze()
     Ground(control, lifeline, identity).serve()
@@ -45,7 +47,7 @@ class Ground(Template):
         pid = os.fork()
         if pid:
             return {"pid": pid}
-        self._leave()
+        self._close()
         control = socket.socket(fileno=fds[0])
         try:
             stage.usher(order, control, self._lifeline, self._identity)

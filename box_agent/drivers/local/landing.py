@@ -1,4 +1,4 @@
-"""From the template to a box's own world. Runs in the keeper, right after the fork, before anything else."""
+"""From the template to a box's own world. The worker makes it before anything else, and the keeper moves in."""
 
 from __future__ import annotations
 
@@ -20,10 +20,16 @@ _MASKED: Final = (
 _KEPT_READABLE: Final = ("/proc/sys",)
 
 
-def land(order: Mapping[str, Any], workspace: int, groups: Sequence[int]) -> None:
-    """After this only what the box may do can be done. ``workspace`` is a detached mount, ``groups`` are cgroups."""
+def enter_groups(groups: Sequence[int]) -> None:
+    """The box's cgroups, as descriptors, which are closed."""
     for fd in groups:
         os.write(fd, b"0")  # this process; the permission came with the descriptor
+        os.close(fd)
+
+
+def land(order: Mapping[str, Any], workspace: int) -> None:
+    """In the worker: after this only what the box may do can be done. ``workspace`` is a detached mount."""
+    privileges.open_to_inspection(True)  # its keeper was closed when it was forked
     own_namespaces(network=order["network"])
     see_files(order, workspace)
     see_processes()
@@ -33,14 +39,25 @@ def land(order: Mapping[str, Any], workspace: int, groups: Sequence[int]) -> Non
     give_up()
 
 
+def follow(worker: int, *, network: bool) -> None:
+    """In the keeper: to where its worker has landed, and no more may be done than there."""
+    fd = os.pidfd_open(worker)
+    namespaces.join(fd, namespaces.USER | _wanted(network=network))
+    os.close(fd)
+    give_up()
+
+
 def own_namespaces(*, network: bool) -> None:
-    wanted = namespaces.MOUNT | namespaces.IPC | namespaces.HOST_NAME | namespaces.CGROUP
-    if network:
-        namespaces.unshare(wanted)
-    else:
-        namespaces.unshare(wanted | namespaces.NETWORK)
+    namespaces.unshare(_wanted(network=network))
+    if not network:
         namespaces.raise_loopback()
     namespaces.name_host("box")
+
+
+def _wanted(*, network: bool) -> int:
+    """``network``: that of the machine, instead of one of its own."""
+    wanted = namespaces.MOUNT | namespaces.IPC | namespaces.HOST_NAME | namespaces.CGROUP
+    return wanted if network else wanted | namespaces.NETWORK
 
 
 def see_files(order: Mapping[str, Any], workspace: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import ctypes
 import os
 import socket
 import struct
@@ -21,10 +21,10 @@ ALL: Final = MOUNT | CGROUP | HOST_NAME | IPC | USER | PID | NETWORK
 _NAMES: Final = {
     MOUNT: "mount", CGROUP: "cgroup", HOST_NAME: "uts", IPC: "ipc", USER: "user", PID: "pid", NETWORK: "net",
 }  # fmt: skip
-_SIOCGIFFLAGS: Final = 0x8913
 _SIOCSIFFLAGS: Final = 0x8914
 _IFF_UP: Final = 1
-_INTERFACE: Final = struct.Struct("16sH22x")
+_LOOPBACK_UP: Final = ctypes.create_string_buffer(struct.pack("16sH22x", b"lo", _IFF_UP))
+"""Made once, and no socket object: what every box touches, every box has a copy of."""
 
 
 def unshare(which: int) -> None:
@@ -32,9 +32,9 @@ def unshare(which: int) -> None:
     call("unshare", which, about=", ".join(name for flag, name in _NAMES.items() if which & flag))
 
 
-def join_pid(fd: int) -> None:
-    """Children that are forked from now on are in the pid namespace of ``fd``."""
-    call("setns", fd, PID, about="pid")
+def join(fd: int, which: int) -> None:
+    """Those of ``fd``, a namespace or a process; of `PID` for the children that are forked from now on."""
+    call("setns", fd, which)
 
 
 def map_identity(inside: int, user: int, group: int) -> None:
@@ -54,7 +54,8 @@ def name_host(name: str) -> None:
 
 def raise_loopback() -> None:
     """A new network namespace has a loopback device that is down, and nothing else."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        answer = fcntl.ioctl(sock, _SIOCGIFFLAGS, _INTERFACE.pack(b"lo", 0))
-        name, flags = _INTERFACE.unpack(answer)
-        fcntl.ioctl(sock, _SIOCSIFFLAGS, _INTERFACE.pack(name, flags | _IFF_UP))
+    fd = call("socket", socket.AF_INET.value, socket.SOCK_DGRAM.value, 0)
+    try:
+        call("ioctl", fd, _SIOCSIFFLAGS, _LOOPBACK_UP, about="lo")
+    finally:
+        os.close(fd)

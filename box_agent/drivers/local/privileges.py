@@ -21,6 +21,8 @@ _LOCKED_SECUREBITS: Final = 0x2F
 """No capabilities by being uid 0, none kept over setuid, none ambient; and nobody turns that back."""
 _NONE: Final = ctypes.c_ulong(0)
 _CAPABILITY_VERSION: Final = 0x20080522
+_HEADER: Final = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+_NO_CAPABILITY: Final = (ctypes.c_uint32 * 6)()
 
 
 def become(identity: int) -> None:
@@ -50,8 +52,7 @@ def drop_capabilities() -> None:
     for capability in range(last_capability() + 1):
         _prctl("capbset", _PR_CAPBSET_DROP, capability)
     _prctl("ambient", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
-    call("capset", header, (ctypes.c_uint32 * 6)())
+    call("capset", _HEADER, _NO_CAPABILITY)
 
 
 @cache

@@ -92,7 +92,8 @@ _ERROR: Final = 0x00050000
 _ALLOW: Final = 0x7FFF0000
 _NUMBER_AT: Final = 0
 _ARCHITECTURE_AT: Final = 4
-_SECCOMP_SET_MODE_FILTER: Final = 2
+_MODE: Final = ctypes.c_ulong(2)
+_NONE: Final = ctypes.c_ulong(0)
 _PR_SET_SECCOMP: Final = 22
 
 Instruction = tuple[int, int, int, int]
@@ -138,12 +139,11 @@ class Filter:
     def __init__(self, code: Sequence[Instruction]) -> None:
         self._data = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *instruction) for instruction in code))
         self._program = _Program(len(code), ctypes.cast(self._data, ctypes.c_void_p))
+        self._reference = ctypes.byref(self._program)
 
     def install(self) -> None:
         """For this process and all it starts, for good. Needs no_new_privs or a capability."""
-        mode = ctypes.c_ulong(_SECCOMP_SET_MODE_FILTER)
-        none = ctypes.c_ulong(0)
-        call("prctl", _PR_SET_SECCOMP, mode, ctypes.byref(self._program), none, none, about="seccomp")
+        call("prctl", _PR_SET_SECCOMP, _MODE, self._reference, _NONE, _NONE, about="seccomp")
 
 
 def _when(number: int, body: list[Instruction]) -> list[Instruction]:

@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn
 
 from box_agent.drivers.local import mounts, namespaces, privileges, rootfs, seccomp
 from box_agent.drivers.local.template import StagedTemplate
+from box_agent.worker import kernel
 
 _SCRATCH_BYTES: Final = 256 * 1024 * 1024
 """What ``setup`` may leave behind, which every box begins with a copy of."""
@@ -23,6 +24,7 @@ _SCRATCH_BYTES: Final = 256 * 1024 * 1024
 
 def usher(order: Mapping[str, Any], control: socket.socket, lifeline: int, identity: int) -> NoReturn:
     """In a fresh fork of the ground. Raises what keeps it from being done. Ends when everything on the stage has."""
+    kernel.unblock_signals()
     os.setsid()
     _hold_nothing_of_the_node()
     namespaces.unshare(namespaces.MOUNT)
@@ -77,6 +79,7 @@ def _init(order: Mapping[str, Any], control: socket.socket, lifeline: int) -> No
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     if os.fork() == 0:
         signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for fd in (wake, wake_write, lifeline):
             os.close(fd)
         try:

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from box_agent.drivers.local import landing, namespaces, privileges
+from box_agent.worker import kernel
+from box_agent.worker.frames import Wire
 from box_agent.worker.keeper import Keeper, keep
 from box_agent.worker.template import Template
+from schemas.errors import BoxDied
 
 
 class InitKeeper(Keeper):
     """A keeper that is pid 1: when it ends, the kernel ends the rest."""
 
-    def run(self) -> None:
+    def __init__(self, control: int, work: Callable[[int], None], landed: int, *, network: bool) -> None:
+        """``landed``: readable when the worker stands in the box's own world; at its end when it never will."""
         privileges.open_to_inspection(False)  # of the same user as all of the box, so closed to all of it
+        super().__init__(control, work)
+        self._landed = landed
+        self._network = network
+
+    def run(self) -> None:
+        if os.read(self._landed, 1):
+            landing.follow(self._worker, network=self._network)
+        os.close(self._landed)
         super().run()
 
     def _kill_rest(self) -> None:
@@ -39,27 +51,38 @@ class StagedTemplate(Template):
 
     def _spawn(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         namespaces.unshare(namespaces.PID)
+        pid = -1
         try:
-            if os.fork():
-                return {}
+            pid = kernel.bare_fork()
         finally:
-            if os.getpid() != 1:
-                namespaces.join_pid(self._own_pids)
-        self._leave()
+            if pid:
+                namespaces.join(self._own_pids, namespaces.PID)
+        if pid:
+            return {}
+        self._close()
         os.close(self._own_pids)
         self._begin(order, fds)
 
     def _begin(self, order: dict[str, Any], fds: list[int]) -> NoReturn:
         worker, control, workspace, *groups = fds
-        try:
-            landing.land({**order, "covered": self._covered, "network": self._network}, workspace, groups)
-            for fd in (workspace, *groups):
-                os.close(fd)
-        except BaseException as error:  # noqa: BLE001 - whoever spawned must hear it
-            os.write(control, json.dumps({"op": "failed", "text": f"{type(error).__name__}: {error}"}).encode())
-            os._exit(1)
+        landed, landed_write = os.pipe2(os.O_CLOEXEC)
 
         def work(output: int) -> None:
-            self._become_worker(socket.socket(fileno=worker), output, order)
+            sock = socket.socket(fileno=worker)
+            os.close(landed)
+            try:
+                landing.land({**order, "covered": self._covered, "network": self._network}, workspace)
+            except BaseException as error:  # noqa: BLE001 - whoever spawned must hear it
+                said = BoxDied(f"{order['box']} could not be made: {type(error).__name__}: {error}")
+                Wire(sock).send({"t": "failed", "error": said.to_info().model_dump(mode="json")})
+                os._exit(1)
+            os.close(workspace)
+            os.write(landed_write, b".")
+            os.close(landed_write)
+            self._become_worker(sock, output, order)
 
-        keep(socket.socket(fileno=control), work, worker, InitKeeper)
+        def keeper() -> Keeper:
+            landing.enter_groups(groups)
+            return InitKeeper(control, work, landed, network=self._network)
+
+        keep(keeper, [worker, workspace, landed_write])

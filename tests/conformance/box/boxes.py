@@ -157,8 +157,8 @@ class Workshop(Box):
     @skill
     def hold(self, started: str) -> str:
         """Sleeps until it is cancelled, then says so in a file."""
-        Path(started).write_text(str(os.getpid()))
         try:
+            Path(started).write_text(str(os.getpid()))  # whoever sees it may cancel at once
             time.sleep(600)
         except CallCancelled:
             Path(started).write_text("cancelled")
