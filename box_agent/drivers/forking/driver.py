@@ -8,20 +8,20 @@ import socket
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
-from weakref import WeakValueDictionary
 
 from box_agent.bus.scope import Scope
 from box_agent.driver import LayerState, Template
+from box_agent.drivers.forking.cache import TemplateCache, Warm
 from box_agent.drivers.forking.environment import Environment, Environments, lay
 from box_agent.drivers.forking.handle import Around, ForkedHandle
 from box_agent.drivers.forking.keeping import control_pair, keeper_of
 from box_agent.drivers.forking.leftovers import BoxFolders
 from box_agent.drivers.forking.limits import LimitWatch
+from box_agent.drivers.forking.loading import Unclean, load
 from box_agent.drivers.forking.peers import close_all
 from box_agent.drivers.forking.templates import Pidfd, TemplateGone, TemplateProcess
 from box_agent.worker import processes
@@ -35,21 +35,7 @@ if TYPE_CHECKING:
 
 MAX_TEMPLATES: Final = 16
 LAUNCH_S: Final = 30.0
-_SETUP_S: Final = 600.0
 _FORK_S: Final = 10.0
-
-
-@dataclass
-class Warm:
-    """A template and what it takes to make it again."""
-
-    template: Template
-    definition: BoxDefinition
-    blobs: Blobs
-    environment: Environment
-    process: TemplateProcess
-    memory_bytes: int = 0
-    """When it was made; what it shares with others is counted in parts."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +60,6 @@ class ForkingDriver(ABC):
     ) -> None:
         self._home = home = home.absolute()
         self._variables = dict(variables)
-        self._max_templates = max_templates
-        self._template_bytes = template_bytes
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._environments = Environments(home / "environments", self._variables, self._carry_out)
         self._folders = BoxFolders(home / "boxes")
@@ -85,8 +69,7 @@ class ForkingDriver(ABC):
         self._base: TemplateProcess | None = None
         self._launching = asyncio.Lock()
         self._forks: set[asyncio.Future[None]] = set()
-        self._building: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._warm: OrderedDict[str, Warm] = OrderedDict()
+        self._cache = TemplateCache(self._build, max_templates, template_bytes)
         self._handles: dict[str, ForkedHandle] = {}
         self._standing: dict[str, Environment] = {}  # by box: it keeps what the box stands on
         self._starting: set[str] = set()
@@ -152,7 +135,7 @@ class ForkingDriver(ABC):
 
     @property
     def templates(self) -> Sequence[Template]:
-        return [w.template for w in self._warm.values()]
+        return [warm.template for warm in self._cache]
 
     async def __aenter__(self) -> Self:
         info = await self.probe()
@@ -169,9 +152,7 @@ class ForkingDriver(ABC):
                 for handle in list(self._handles.values()):
                     group.create_task(handle.stop())
         finally:
-            for warm in list(self._warm.values()):
-                await warm.process.aclose()
-            self._warm.clear()
+            await self._cache.aclose()
             await self._end_stages()
             if self._base is not None:
                 await self._base.aclose()
@@ -194,28 +175,7 @@ class ForkingDriver(ABC):
     # --- templates ----------------------------------------------------------------------------------------------------
 
     async def build_template(self, definition: BoxDefinition, blobs: Blobs) -> Template:
-        return (await self._ready(definition, blobs)).template
-
-    async def _ready(self, definition: BoxDefinition, blobs: Blobs) -> Warm:
-        """Warm and alive; several callers at once build it once."""
-        fingerprint = definition.fingerprint
-        lock = self._building.setdefault(fingerprint, asyncio.Lock())
-        async with lock:
-            warm = self._warm.get(fingerprint)
-            if warm is None or not warm.process.alive or warm.environment.expired:
-                if warm is not None:
-                    await self._drop(fingerprint)
-                warm = self._warm[fingerprint] = await self._build(definition, blobs)
-            self._warm.move_to_end(fingerprint)
-        while self._too_many():
-            await self._drop(next(iter(self._warm)))
-        return warm
-
-    def _too_many(self) -> bool:
-        if len(self._warm) > self._max_templates:
-            return True
-        held = sum(warm.memory_bytes for warm in self._warm.values())
-        return len(self._warm) > 1 and 0 < self._template_bytes < held
+        return (await self._cache.ready(definition, blobs)).template
 
     async def _build(self, definition: BoxDefinition, blobs: Blobs) -> Warm:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -230,7 +190,7 @@ class ForkingDriver(ABC):
         notes: list[str] = []
         try:
             process = await self._load(definition, environment, code, set_up_in_box=False)
-        except _Unclean as unclean:
+        except Unclean as unclean:
             notes.append(f"{unclean}; so it runs again in every box")
             process = await self._load(definition, environment, code, set_up_in_box=True)
         took = time.monotonic() - began
@@ -250,29 +210,7 @@ class ForkingDriver(ABC):
                 raise BoxDied(f"the template of {definition.name!r} ends before it is loaded: {error}") from error
         log = self._logs / f"{definition.fingerprint[:40]}.log"
         seen = self._seen(environment)
-        order = {
-            "op": "load",
-            "directory": str(seen.directory),
-            "env": dict(seen.variables),
-            "sys_path": [str(seen.directory), *map(str, seen.packages)],
-            "set_up_in_box": set_up_in_box,
-        }
-        fds = [os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)]
-        try:
-            if code is not None:
-                fds.append(os.open(code, os.O_RDONLY | os.O_CLOEXEC))
-            answer = (await process.order(order, fds, _SETUP_S)).content
-            if "unclean" in answer:
-                raise _Unclean(answer["unclean"])
-        except BaseException as error:
-            await self._discard(process)
-            if isinstance(error, TemplateGone):
-                raise BoxDied(f"the template of {definition.name!r} died while it was set up: {_tail(log)}") from error
-            if isinstance(error, BoxhubError):
-                error.details.update(box=definition.name, output=_tail(log))
-            raise
-        finally:
-            close_all(tuple(fds))
+        await load(process, definition, seen, code, log, self._discard, set_up_in_box=set_up_in_box)
         return process
 
     async def _first(self) -> TemplateProcess:
@@ -285,22 +223,16 @@ class ForkingDriver(ABC):
             return self._base
 
     async def remove_template(self, fingerprint: str) -> bool:
-        return await self._drop(fingerprint)
-
-    async def _drop(self, fingerprint: str) -> bool:
-        warm = self._warm.pop(fingerprint, None)
-        if warm is None:
-            return False
-        await warm.process.aclose()
-        return True
+        return await self._cache.drop(fingerprint)
 
     # --- cache --------------------------------------------------------------------------------------------------------
 
     def explain(self, definition: BoxDefinition) -> Sequence[LayerState]:
         states = self._environments.layers(definition)
-        warm = self._warm.get(definition.fingerprint)
-        usable = warm is not None and warm.process.alive and not warm.environment.expired
-        return [*states, LayerState(usable, warm.environment.expires_at if warm is not None else None)]
+        warm = self._cache.get(definition.fingerprint)
+        if warm is None:
+            return [*states, LayerState(False)]
+        return [*states, LayerState(warm.usable, warm.environment.expires_at)]
 
     def cached(self) -> Sequence[CacheEntry]:
         return self._environments.entries()
@@ -316,17 +248,17 @@ class ForkingDriver(ABC):
         box = request.id
         if box in self._handles or box in self._starting:
             raise AlreadyExists(f"box {box!r} is there already", box=box)
-        known = self._warm.get(template.fingerprint)
+        known = self._cache.get(template.fingerprint)
         if known is None:
             raise DriverUnavailable(f"there is no template {template.fingerprint[:12]} any more; build it again")
         self._starting.add(box)
         try:
             async with asyncio.timeout(request.timeout_s):
                 try:
-                    warm = await self._ready(known.definition, known.blobs)
+                    warm = await self._cache.ready(known.definition, known.blobs)
                     return await self._start(warm, box, directory, surroundings)
                 except TemplateGone:  # it died unnoticed; a second time is no accident
-                    warm = await self._ready(known.definition, known.blobs)
+                    warm = await self._cache.ready(known.definition, known.blobs)
                     return await self._start(warm, box, directory, surroundings)
         except TemplateGone as error:
             raise BoxDied(f"the template of {known.definition.name!r} dies again and again", box=box) from error
@@ -411,10 +343,6 @@ class ForkingDriver(ABC):
         self._standing.pop(box, None)
 
 
-class _Unclean(Exception):
-    """``setup`` made something that a fork does not carry over."""
-
-
 def _spawn_order(warm: Warm, box: str, place: Place) -> dict[str, Any]:
     return {
         "op": "spawn",
@@ -435,10 +363,3 @@ def _limits(resources: Resources) -> dict[str, int]:
     if resources.disk_bytes is not None:
         limits["RLIMIT_FSIZE"] = resources.disk_bytes
     return limits
-
-
-def _tail(log: Path) -> str:
-    try:
-        return log.read_text(errors="replace")[-4000:].strip()
-    except OSError:
-        return ""

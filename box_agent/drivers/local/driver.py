@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from box_agent.driver import CallRequest, Template
-from box_agent.drivers.forking.driver import LAUNCH_S, MAX_TEMPLATES, ForkingDriver, Place, Warm
+from box_agent.drivers.forking.cache import Warm
+from box_agent.drivers.forking.driver import LAUNCH_S, MAX_TEMPLATES, ForkingDriver, Place
 from box_agent.drivers.forking.environment import Environment, step_failed
 from box_agent.drivers.forking.limits import DEFAULT_PIDS
 from box_agent.drivers.forking.peers import close_all

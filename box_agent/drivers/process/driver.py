@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from box_agent.drivers.forking.driver import LAUNCH_S, ForkingDriver, Place, Warm
+from box_agent.drivers.forking.cache import Warm
+from box_agent.drivers.forking.driver import LAUNCH_S, ForkingDriver, Place
 from box_agent.drivers.forking.environment import Environment, run_here
 from box_agent.drivers.forking.templates import TemplateProcess
 from box_agent.worker import processes
@@ -89,7 +90,7 @@ class ProcessDriver(ForkingDriver):
 
     def _unknown(self, box: str) -> set[int]:
         """Processes forked from our templates, or adopted by them, that belong to no box but perhaps to ``box``."""
-        templates = {w.process.process.pid for w in list(self._warm.values())}
+        templates = {warm.process.process.pid for warm in self._cache}
         if self._base is not None:
             templates.add(self._base.process.pid)
         children = processes.families()
