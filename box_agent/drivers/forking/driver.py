@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -21,21 +21,25 @@ from box_agent.drivers.forking.handle import Around, ForkedHandle
 from box_agent.drivers.forking.keeping import control_pair, keeper_of
 from box_agent.drivers.forking.leftovers import BoxFolders
 from box_agent.drivers.forking.limits import LimitWatch
-from box_agent.drivers.forking.loading import Unclean, load
+from box_agent.drivers.forking.loading import Apart, Late, Unclean, below, load
 from box_agent.drivers.forking.peers import close_all
 from box_agent.drivers.forking.templates import Pidfd, TemplateGone, TemplateProcess
 from box_agent.worker import processes
 from box_agent.worker.processes import MARKER
-from schemas.box import BoxDefinition, CacheEntry, Resources, RunStep, SpawnRequest
+from schemas.box import BoxDefinition, CacheEntry, Resources, RunStep, SpawnRequest, WarmState, codes_of
 from schemas.errors import AlreadyExists, BoxDied, BoxhubError, DeadlineExceeded, DriverUnavailable, LimitExceeded
 from schemas.node import DriverInfo
 
 if TYPE_CHECKING:
     from box_agent.driver import Blobs, Surroundings
 
-MAX_TEMPLATES: Final = 16
+MAX_TEMPLATES: Final = 32
 LAUNCH_S: Final = 30.0
 _FORK_S: Final = 10.0
+
+
+Fork = Callable[[BoxDefinition, Environment], Awaitable[TemplateProcess]]
+"""From which template another one is forked."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,10 @@ class ForkingDriver(ABC):
         self, base: TemplateProcess, definition: BoxDefinition, environment: Environment
     ) -> TemplateProcess:
         """A fork of it that nothing was loaded into."""
+
+    @abstractmethod
+    async def _grow(self, prefix: Warm, environment: Environment) -> TemplateProcess:
+        """A fork of a warm template for a Box that stands on it, where that Box's environment is seen."""
 
     @abstractmethod
     def _seen(self, environment: Environment) -> Environment:
@@ -186,32 +194,71 @@ class ForkingDriver(ABC):
             )
         began = time.monotonic()
         environment = await self._environments.build(definition, blobs)
-        code = await blobs.path(definition.code) if definition.code else None
-        notes: list[str] = []
-        try:
-            process = await self._load(definition, environment, code, set_up_in_box=False)
-        except Unclean as unclean:
-            notes.append(f"{unclean}; so it runs again in every box")
-            process = await self._load(definition, environment, code, set_up_in_box=True)
-        took = time.monotonic() - began
-        template = Template(definition.fingerprint, self.info.name, round(took, 4), tuple(notes))
-        memory = await asyncio.to_thread(processes.proportional_bytes, process.process.pid)
-        return Warm(template, definition, blobs, environment, process, memory)
+        made: TemplateProcess | None = None
+        lower, prefix, notes = below(definition), "", list[str]()
+        if lower is not None:
+            try:
+                made, notes = await self._on_top(definition, environment, lower, blobs)
+                prefix = lower.fingerprint
+            except Apart as apart:
+                notes.append(f"{' + '.join(definition.parts)} are set up together: {apart}")
+        if made is None:
+            codes = [await blobs.path(code) for code in codes_of(definition)]
+            made, said = await self._prepare(definition, environment, codes, self._fresh)
+            notes += said
+        took = round(time.monotonic() - began, 4)
+        template = Template(definition.fingerprint, self.info.name, took, tuple(notes), prefix)
+        return Warm(template, definition, blobs, environment, made)
 
-    async def _load(
-        self, definition: BoxDefinition, environment: Environment, code: Path | None, *, set_up_in_box: bool
-    ) -> TemplateProcess:
+    async def _on_top(
+        self, definition: BoxDefinition, environment: Environment, lower: BoxDefinition, blobs: Blobs
+    ) -> tuple[TemplateProcess, list[str]]:
+        """As `_prepare`, from the template of its prefix, which is made if need be: only what is new is loaded."""
+        codes = [await blobs.path(definition.code)] if definition.code else []
+        for last in (False, True):
+            async with self._cache.prefix(lower, blobs) as prefix:
+
+                async def fork(
+                    definition: BoxDefinition, environment: Environment, prefix: Warm = prefix
+                ) -> TemplateProcess:
+                    return await self._grow(prefix, environment)
+
+                try:
+                    process, notes = await self._prepare(definition, environment, codes, fork)
+                    return process, [*prefix.template.notes, *notes]
+                except (TemplateGone, BoxDied) as error:
+                    if last or not await prefix.process.is_gone():
+                        raise BoxDied(f"the template of {lower.name!r} ended again and again: {error}") from error
+        raise AssertionError("the second time returns or raises")
+
+    async def _prepare(
+        self, definition: BoxDefinition, environment: Environment, codes: Sequence[Path], fork: Fork
+    ) -> tuple[TemplateProcess, list[str]]:
+        """A fork with the code loaded, and what is to be known of it. Raises as `load` does; nothing is left then."""
+        late: Late = ""
+        notes: list[str] = []
+        log = self._logs / f"{definition.fingerprint[:40]}.log"
+        while True:
+            process = await fork(definition, environment)
+            try:
+                await load(process, definition, self._seen(environment), codes, log, late)
+                return process, notes
+            except BaseException as error:
+                await self._discard(process)
+                if not isinstance(error, Unclean):
+                    raise
+                late = error.late
+                notes.append(str(error))
+
+    async def _fresh(self, definition: BoxDefinition, environment: Environment) -> TemplateProcess:
+        """One that nothing was loaded into."""
         try:
-            process = await self._derive(await self._first(), definition, environment)
+            return await self._derive(await self._first(), definition, environment)
         except TemplateGone:  # it died unnoticed; a second time is no accident
             try:
-                process = await self._derive(await self._first(), definition, environment)
+                return await self._derive(await self._first(), definition, environment)
             except TemplateGone as error:
                 raise BoxDied(f"the template of {definition.name!r} ends before it is loaded: {error}") from error
-        log = self._logs / f"{definition.fingerprint[:40]}.log"
-        seen = self._seen(environment)
-        await load(process, definition, seen, code, log, self._discard, set_up_in_box=set_up_in_box)
-        return process
 
     async def _first(self) -> TemplateProcess:
         async with self._launching:
@@ -223,7 +270,7 @@ class ForkingDriver(ABC):
             return self._base
 
     async def remove_template(self, fingerprint: str) -> bool:
-        return await self._cache.drop(fingerprint)
+        return await self._cache.remove(fingerprint)
 
     # --- cache --------------------------------------------------------------------------------------------------------
 
@@ -233,6 +280,14 @@ class ForkingDriver(ABC):
         if warm is None:
             return [*states, LayerState(False)]
         return [*states, LayerState(warm.usable, warm.environment.expires_at)]
+
+    def warmth(self, definition: BoxDefinition | None = None) -> Sequence[WarmState]:
+        if definition is None:
+            return [self._cache.state(warm.definition) for warm in self._cache]
+        line = [definition]
+        while (lower := below(line[0])) is not None:
+            line.insert(0, lower)
+        return [self._cache.state(one) for one in line]
 
     def cached(self) -> Sequence[CacheEntry]:
         return self._environments.entries()

@@ -127,6 +127,13 @@ class TemplateProcess:
     def alive(self) -> bool:
         return self._open and not self.process.ended.is_set()
 
+    async def is_gone(self) -> bool:
+        """Whether it has ended, also when nothing was heard of that yet."""
+        if processes.alive(self.process.pid):
+            return not self._open
+        await self.process.ended.wait()
+        return True
+
     async def order(self, order: dict[str, Any], fds: Sequence[int], timeout_s: float) -> Answer:
         """The answer. Raises what the order failed with, `TemplateGone`, `DeadlineExceeded` (it is killed then).
 

@@ -48,6 +48,10 @@ class ProcessDriver(ForkingDriver):
         process, _ = await base.derive(LAUNCH_S)
         return process
 
+    async def _grow(self, prefix: Warm, environment: Environment) -> TemplateProcess:
+        process, _ = await prefix.process.derive(LAUNCH_S)
+        return process
+
     def _seen(self, environment: Environment) -> Environment:
         return environment
 
