@@ -13,9 +13,10 @@ import io
 import sys
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from box_agent.box.composition import Composition
@@ -26,11 +27,13 @@ from schemas.errors import CompositionConflict, InvalidInput
 from schemas.model import Value
 from schemas.tree import blob_hash
 
+_NEVER_SHARED: Final = (str, bytes, int, float, complex, tuple, types.CodeType)
 _NEVER_CHANGE: Final = (
-    str, bytes, int, float, complex, bool, types.NoneType, types.EllipsisType, tuple, frozenset, types.CodeType,
-    types.ModuleType, types.BuiltinFunctionType, types.GenericAlias, types.UnionType, typing.TypeVar, Value, *IMMUTABLE,
+    types.NoneType, types.EllipsisType, frozenset, types.ModuleType, types.BuiltinFunctionType, types.GenericAlias,
+    types.UnionType, typing.TypeVar, Value, *IMMUTABLE,
 )  # fmt: skip
-_WRITES: Final = ("STORE_GLOBAL", "DELETE_GLOBAL")
+_STORE_GLOBAL: Final = dis.opmap["STORE_GLOBAL"]
+_DELETE_GLOBAL: Final = dis.opmap["DELETE_GLOBAL"]
 Memo = dict[int, Any]
 
 
@@ -59,13 +62,13 @@ def pack(composition: Composition, platform: str) -> Packed:
 
 def _pack(composition: Composition, parts: list[ProgramPart], platform: str) -> Packed:
     cuts, together = _cuts(composition)
-    held = [_memo(part) for part in parts] if cuts else []
+    shared = _Shared(parts) if cuts else None
     blobs: dict[str, bytes] = {}
     prefixes: list[Prefix] = []
     below = 0
     for cut in cuts:
-        why = _shared(parts, held, cut)
-        if why:
+        assert shared is not None
+        if why := shared.across(cut):
             together.append(why)
         elif len(prefixes) < MAX_PREFIXES and (code := _blob(composition.lowest(cut), parts[below:cut], blobs)):
             prefixes.append(_prefix(composition.lowest(cut), platform, code))
@@ -114,35 +117,66 @@ def _cuts(composition: Composition) -> tuple[list[int], list[str]]:
     return found, why
 
 
-def _shared(parts: list[ProgramPart], held: list[Memo], cut: int) -> str:
-    """What parts below and above the cut have in common that two pickles would make two of; empty: nothing."""
-    for i, low in enumerate(held[:cut]):
-        for j, high in enumerate(held[cut:], cut):
-            what = _common(low, high)
-            if what:
-                names = f"{parts[i].name!r} and {parts[j].name!r}"
-                return f"{names} both use {what} of the same module, so they are set up together"
-    return ""
+class _Shared:
+    """What parts have in common that two pickles would make two of."""
+
+    def __init__(self, parts: list[ProgramPart]) -> None:
+        by_value = cache(travels_by_value)
+        held = [_Held.of(part, by_value) for part in parts]
+        self._pairs: list[tuple[int, int, str]] = []
+        for j, high in enumerate(held):
+            for i, low in enumerate(held[:j]):
+                if what := low.common(high):
+                    names = f"{parts[i].name!r} and {parts[j].name!r}"
+                    why = f"{names} both use {what} of the same module, so they are set up together"
+                    self._pairs.append((i, j, why))
+
+    def across(self, cut: int) -> str:
+        """Why the parts below and above the cut belong together; empty: they do not."""
+        return next((why for i, j, why in self._pairs if i < cut <= j), "")
 
 
-def _common(low: Memo, high: Memo) -> str:
-    both = {key: low[key] for key in low.keys() & high.keys()}
-    harmless = _parts_of(both.values())
-    for key, thing in both.items():
-        if key in harmless:
-            continue
-        if isinstance(thing, type):
-            if travels_by_value(thing.__module__):
+@dataclass(frozen=True)
+class _Held:
+    """What a part's pickle has a share in: objects that may be others' too, and global variables, by (module, name)."""
+
+    things: Memo
+    functions: list[types.FunctionType]
+    reads: frozenset[tuple[int, str]]
+    writes: frozenset[tuple[int, str]]
+
+    @classmethod
+    def of(cls, part: ProgramPart, by_value: Callable[[str], bool]) -> _Held:
+        """``by_value``: whether the code of a module travels."""
+        memo = {key: thing for key, thing in _memo(part).items() if not isinstance(thing, _NEVER_SHARED)}
+        code = (types.FunctionType, type)
+        things = {k: t for k, t in memo.items() if not isinstance(t, code) or by_value(t.__module__ or "")}
+        functions = [thing for thing in things.values() if isinstance(thing, types.FunctionType)]
+        reads, writes = (frozenset(_globals(functions, written=written)) for written in (False, True))
+        return cls(things, functions, reads, writes)
+
+    def common(self, other: _Held) -> str:
+        both = {key: self.things[key] for key in self.things.keys() & other.things.keys()}
+        harmless = _parts_of(both.values())
+        for key, thing in both.items():
+            if key in harmless:
+                continue
+            if isinstance(thing, type):
                 return f"the class {thing.__name__!r}"
-        elif not _never_changes(thing):
-            return f"a {type(thing).__name__} ({_short(thing)})"
-    written = _globals(low, written=True) & _globals(high) or _globals(low) & _globals(high, written=True)
-    return f"the global variable {min(written)[1]!r}" if written else ""
+            if not _never_changes(thing):
+                return f"the {type(thing).__name__} {self._name_of(thing)}".strip()
+        written = self.writes & (other.reads | other.writes) or self.reads & other.writes
+        return f"the global variable {min(written)[1]!r}" if written else ""
+
+    def _name_of(self, thing: Any) -> str:
+        """Of the global variable that it is in, if it is; never what is in it, which may be a secret."""
+        named = (name for fn in self.functions for name in fn.__code__.co_names if fn.__globals__.get(name) is thing)
+        return repr(next(named, "")).replace("''", "")
 
 
 def _never_changes(thing: Any) -> bool:
     if isinstance(thing, types.FunctionType):
-        return not travels_by_value(thing.__module__ or "") or set(thing.__dict__) <= {"__boxhub_skill__"}
+        return set(thing.__dict__) <= {"__boxhub_skill__"}
     return isinstance(thing, _NEVER_CHANGE) or type(thing).__module__ in ("typing", "re", "operator", "functools")
 
 
@@ -157,30 +191,22 @@ def _parts_of(things: Iterable[Any]) -> set[int]:
     return found
 
 
-def _globals(memo: Memo, *, written: bool = False) -> set[tuple[int, str]]:
-    """Global variables that functions among these name, as (id of their module's dictionary, name)."""
-    found: set[tuple[int, str]] = set()
-    for fn in memo.values():
-        if isinstance(fn, types.FunctionType) and travels_by_value(fn.__module__ or ""):
-            found.update((id(fn.__globals__), name) for name in _named(fn.__code__, written))
-    return found
+def _globals(functions: Iterable[types.FunctionType], *, written: bool) -> Iterator[tuple[int, str]]:
+    """Global variables that they name, as (id of their module's dictionary, name)."""
+    for fn in functions:
+        for name in _named(fn.__code__, written):
+            yield id(fn.__globals__), name
 
 
 def _named(code: types.CodeType, written: bool) -> Iterator[str]:
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in _WRITES or (not written and instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME")):
-            yield str(instruction.argval)
+    """Names of the module that it writes to; or, which costs less, all that it may read."""
+    if not written:
+        yield from code.co_names
+    elif _STORE_GLOBAL in code.co_code[::2] or _DELETE_GLOBAL in code.co_code[::2]:
+        yield from (str(i.argval) for i in dis.get_instructions(code) if i.opcode in (_STORE_GLOBAL, _DELETE_GLOBAL))
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
             yield from _named(const, written)
-
-
-def _short(thing: Any) -> str:
-    try:
-        text = repr(thing)
-    except Exception as error:  # noqa: BLE001 - somebody else's code, asked for nothing but words
-        return type(error).__name__
-    return text if len(text) <= 40 else f"{text[:37]}…"
 
 
 # --- pickles --------------------------------------------------------------------------------------------------------

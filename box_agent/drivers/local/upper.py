@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from box_agent.drivers.local import mounts, namespaces, rootfs
 
+
 def rise(covered: Sequence[str], network: bool) -> None:
     """In a fresh fork of a template. Returns in what becomes the other one; never here."""
     namespaces.unshare(namespaces.ALL & ~namespaces.NETWORK if network else namespaces.ALL)
