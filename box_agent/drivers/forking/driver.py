@@ -73,6 +73,7 @@ class ForkingDriver(ABC):
         self._base: TemplateProcess | None = None
         self._launching = asyncio.Lock()
         self._forks: set[asyncio.Future[None]] = set()
+        self._loading: set[TemplateProcess] = set()
         self._cache = TemplateCache(self._build, max_templates, template_bytes)
         self._handles: dict[str, ForkedHandle] = {}
         self._standing: dict[str, Environment] = {}  # by box: it keeps what the box stands on
@@ -239,7 +240,7 @@ class ForkingDriver(ABC):
         notes: list[str] = []
         log = self._logs / f"{definition.fingerprint[:40]}.log"
         while True:
-            process = await fork(definition, environment)
+            process = await self._noted(fork(definition, environment))
             try:
                 await load(process, definition, self._seen(environment), codes, log, late)
                 return process, notes
@@ -249,6 +250,20 @@ class ForkingDriver(ABC):
                     raise
                 late = error.late
                 notes.append(str(error))
+            finally:
+                self._loading.discard(process)
+
+    async def _noted(self, forking: Awaitable[TemplateProcess]) -> TemplateProcess:
+        """Known as ours as soon as whoever looks for strays has waited for the forks that are under way."""
+        under_way = asyncio.get_running_loop().create_future()
+        self._forks.add(under_way)
+        try:
+            process = await forking
+            self._loading.add(process)
+            return process
+        finally:
+            self._forks.discard(under_way)
+            under_way.set_result(None)
 
     async def _fresh(self, definition: BoxDefinition, environment: Environment) -> TemplateProcess:
         """One that nothing was loaded into."""

@@ -94,7 +94,7 @@ class ProcessDriver(ForkingDriver):
 
     def _unknown(self, box: str) -> set[int]:
         """Processes forked from our templates, or adopted by them, that belong to no box but perhaps to ``box``."""
-        templates = {warm.process.process.pid for warm in self._cache}
+        templates = {process.process.pid for process in (*self._loading, *(warm.process for warm in self._cache))}
         if self._base is not None:
             templates.add(self._base.process.pid)
         children = processes.families()
