@@ -37,6 +37,40 @@ class Answering(Box):
         return a + b
 
 
+class Browser(Box):
+    """A lower part as they are: it imports a good deal before anything is done."""
+
+    def setup(self) -> None:
+        import ftplib
+        import http.server
+        import imaplib
+        import smtplib
+        import sqlite3
+        import unittest.mock
+        import wsgiref.simple_server
+        import xml.dom.minidom
+        import xmlrpc.client
+
+        self.modules = [ftplib, http.server, imaplib, smtplib, sqlite3, unittest.mock, wsgiref, xml.dom, xmlrpc.client]
+
+    @skill
+    def browse(self) -> int:
+        return len(self.modules)
+
+
+class Login(Box):
+    """It works out something before anybody asks."""
+
+    def setup(self) -> None:
+        import hashlib
+
+        self.key = hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 100_000)
+
+    @skill
+    def login(self) -> int:
+        return len(self.key)
+
+
 class Bench:
     """A warm template, and boxes from it."""
 
@@ -58,6 +92,26 @@ class Bench:
 
     async def ask(self, handle: Handle) -> None:
         assert await handle.call(CallRequest(new_id("call"), "add", (1, 2))) == 3
+
+    async def first(self, box: Box) -> float:
+        """Seconds from a Box that nobody has used before to the first answer of one that is live."""
+        definition, blobs = box.pack()
+        folder = self._folder / new_id("blobs")
+        folder.mkdir()
+        began = time.perf_counter()
+        template = await self._driver.build_template(definition, _Blobs(folder, blobs))
+        live = await Bench(self._driver, template, definition, folder).spawn()
+        took = time.perf_counter() - began
+        await live.stop(0)
+        await self._driver.remove_template(template.fingerprint)
+        return took
+
+    async def warm(self, box: Box) -> None:
+        definition, blobs = box.pack()
+        await self._driver.build_template(definition, _Blobs(self._folder, blobs))
+
+    async def cool(self, box: Box) -> None:
+        await self._driver.remove_template(box.fingerprint)
 
     async def build(self, number: int) -> None:
         """The template of another Box of the same code: a variable more."""
@@ -176,6 +230,22 @@ async def build(runs: int = 25) -> Numbers:
     return found
 
 
+async def prefix(runs: int = 15) -> Numbers:
+    """Seconds to the first answer of ``a + b + c``: with ``a + b`` warm, with nothing warm, and of ``c`` alone."""
+    found: Numbers = {"cached": [], "uncached": [], "alone": []}
+    below = Browser() + Login()
+    async with bench() as made:
+        for number in range(runs):
+            top = Answering().env(NUMBER=str(number))
+            await made.warm(below)
+            found["cached"].append(await made.first(below + top))
+            await made.cool(Browser())
+            found["uncached"].append(await made.first(below + top.env(AGAIN="yes")))
+            await made.cool(Browser())
+            found["alone"].append(await made.first(top))
+    return found
+
+
 async def instead(runs: int = 9) -> Numbers:
     """Seconds of a spawn with its first answer, and of whatever else there is that one might use in its place."""
     found: Numbers = {"spawn": []}
@@ -239,6 +309,7 @@ MEASURES: dict[str, Callable[[], Coroutine[Any, Any, Numbers]]] = {
     "many": many,
     "build": build,
     "instead": instead,
+    "prefix": prefix,
 }
 
 
