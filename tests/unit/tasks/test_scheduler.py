@@ -103,7 +103,7 @@ demands = st.builds(
     st.just("x"),
     isolation=st.sampled_from(["none", "namespace"]),
     attempt=st.booleans(),
-    fingerprint=st.sampled_from("fg"),
+    fingerprints=st.tuples(st.sampled_from("fg"), st.sampled_from("fg")),
 )
 
 
