@@ -83,6 +83,26 @@ def live_boxes_1000() -> Sequence[Row]:
     ]
 
 
+def template_build() -> Sequence[Row]:
+    found = measured("build", as_user=os.geteuid() != 0)
+    if found is None:
+        return []
+    built, fresh = statistics.median(found["build"]), statistics.median(found["baseline"])
+    return [_row("template_build", built, fresh, fresh / built, None, "s", len(found["build"]), _FRESH)]
+
+
+def cached_prefix() -> Sequence[Row]:
+    """The demand, ours: to stand on what is warm costs at most half as much again as the new part by itself."""
+    found = measured("prefix", as_user=os.geteuid() != 0)
+    if found is None:
+        return []
+    cached, uncached, alone = (statistics.median(found[key]) for key in ("cached", "uncached", "alone"))
+    note = f"the new part by itself {alone * 1000:.0f} ms"
+    demand = uncached / (1.5 * alone)
+    runs = len(found["cached"])
+    return [_row("cached_prefix", cached, uncached, uncached / cached, demand, "s", runs, "nothing of it warm", note)]
+
+
 def spawn_beside() -> Sequence[Row]:
     """The same first answer by what a user would pick instead, where this machine has it."""
     found = measured("beside", as_user=os.geteuid() != 0)
@@ -123,5 +143,7 @@ BENCHMARKS = [
     Benchmark("spawn_burst_user", burst_user),
     Benchmark("box_memory", box_memory),
     Benchmark("live_boxes_1000", live_boxes_1000),
+    Benchmark("template_build", template_build),
+    Benchmark("cached_prefix", cached_prefix),
     Benchmark("spawn_beside", spawn_beside),
 ]

@@ -37,6 +37,40 @@ class Answering(Box):
         return a + b
 
 
+class Browser(Box):
+    """A lower part as they are: it imports a good deal before anything is done."""
+
+    def setup(self) -> None:
+        import ftplib
+        import http.server
+        import imaplib
+        import smtplib
+        import sqlite3
+        import unittest.mock
+        import wsgiref.simple_server
+        import xml.dom.minidom
+        import xmlrpc.client
+
+        self.modules = [ftplib, http.server, imaplib, smtplib, sqlite3, unittest.mock, wsgiref, xml.dom, xmlrpc.client]
+
+    @skill
+    def browse(self) -> int:
+        return len(self.modules)
+
+
+class Login(Box):
+    """It works out something before anybody asks."""
+
+    def setup(self) -> None:
+        import hashlib
+
+        self.key = hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 100_000)
+
+    @skill
+    def login(self) -> int:
+        return len(self.key)
+
+
 class Bench:
     """A warm template, and boxes from it."""
 
@@ -55,6 +89,32 @@ class Bench:
         handle = await self._driver.spawn(self._template, request, directory, Unheard())
         assert await handle.call(CallRequest(new_id("call"), "add", (1, 2))) == 3
         return handle
+
+    async def first(self, box: Box) -> float:
+        """Seconds from a Box that nobody has used before to the first answer of one that is live."""
+        definition, blobs = box.pack()
+        folder = self._folder / new_id("blobs")
+        folder.mkdir()
+        began = time.perf_counter()
+        template = await self._driver.build_template(definition, _Blobs(folder, blobs))
+        live = await Bench(self._driver, template, definition, folder).spawn()
+        took = time.perf_counter() - began
+        await live.stop(0)
+        await self._driver.remove_template(template.fingerprint)
+        return took
+
+    async def warm(self, box: Box) -> None:
+        definition, blobs = box.pack()
+        await self._driver.build_template(definition, _Blobs(self._folder, blobs))
+
+    async def cool(self, box: Box) -> None:
+        await self._driver.remove_template(box.fingerprint)
+
+    async def build(self, number: int) -> None:
+        """The template of another Box of the same code: a variable more."""
+        definition, blobs = Answering().env(NUMBER=str(number)).pack()
+        template = await self._driver.build_template(definition, _Blobs(self._folder, blobs))
+        await self._driver.remove_template(template.fingerprint)
 
 
 class _Blobs(NoBlobs):
@@ -160,6 +220,34 @@ async def thousand(boxes: int = 1000, at_once: int = 8) -> Numbers:
     return {"start": [started], "end": [ended], "among": among, "alone": alone, "baseline": [boxes / baseline]}
 
 
+async def build(runs: int = 25) -> Numbers:
+    """Seconds of one template: a stage, the code loaded, set up."""
+    found: Numbers = {"build": [], "baseline": []}
+    async with bench() as made:
+        for number in range(runs):
+            began = time.perf_counter()
+            await made.build(number)
+            found["build"].append(time.perf_counter() - began)
+            found["baseline"].append(_fresh_interpreter())
+    return found
+
+
+async def prefix(runs: int = 15) -> Numbers:
+    """Seconds to the first answer of ``a + b + c``: with ``a + b`` warm, with nothing warm, and of ``c`` alone."""
+    found: Numbers = {"cached": [], "uncached": [], "alone": []}
+    below = Browser() + Login()
+    async with bench() as made:
+        for number in range(runs):
+            top = Answering().env(NUMBER=str(number))
+            await made.warm(below)
+            found["cached"].append(await made.first(below + top))
+            await made.cool(Browser())
+            found["uncached"].append(await made.first(below + top.env(AGAIN="yes")))
+            await made.cool(Browser())
+            found["alone"].append(await made.first(top))
+    return found
+
+
 async def beside(runs: int = 7, each: int = 3) -> Numbers:
     """Seconds of one spawn with its first answer, and of each of the `alternatives` to it."""
     found: Numbers = {"spawn": []}
@@ -225,6 +313,8 @@ MEASURES: dict[str, Callable[[], Coroutine[Any, Any, Numbers]]] = {
     "memory": memory,
     "thousand": thousand,
     "beside": beside,
+    "build": build,
+    "prefix": prefix,
 }
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from schemas.box import BoxDefinition, CacheEntry, SpawnRequest
+from schemas.box import BoxDefinition, CacheEntry, SpawnRequest, WarmState
 from schemas.errors import ErrorInfo
 from schemas.node import DriverInfo
 
@@ -62,6 +62,8 @@ class Template:
     built_s: float
     notes: tuple[str, ...] = ()
     """What a user should know, such as why ``setup`` has to run again in every box."""
+    prefix: str = ""
+    """Fingerprint of the template it was forked from, which has the lower parts of a composed Box; empty: of none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,14 @@ class Driver(Protocol):
         ...
 
     async def remove_template(self, fingerprint: str) -> bool:
-        """Let a template go; its live boxes go on. ``False`` when there is none."""
+        """Let a template go, and those that are forks of it; live boxes go on. ``False`` when there is none."""
+        ...
+
+    def warmth(self, definition: BoxDefinition | None = None) -> Sequence[WarmState]:
+        """Of the Box's prefixes and itself, lowest first; without one, of all templates, least recently used first.
+
+        Measures their memory as it is now: called in a thread. Makes nothing.
+        """
         ...
 
     def explain(self, definition: BoxDefinition) -> Sequence[LayerState]:

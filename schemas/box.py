@@ -149,6 +149,20 @@ class Policy(Value):
         return self
 
 
+class Prefix(Value):
+    """The lower parts of a composed Box: a Box by itself, whose warm template the next one is forked from."""
+
+    fingerprint: str  # the one that these parts have as a Box of their own
+    parts: list[str] = Field(default_factory=list)
+    steps: int = 0  # so many of the definition's are theirs: the first
+    env: dict[str, str] = Field(default_factory=dict)
+    code: str = ""  # blob hash of what it adds to the prefix before it
+
+
+MAX_PREFIXES: Final = 12
+"""Each is a process, and on the way to a box a level of namespaces, of which the kernel allows 32."""
+
+
 class BoxDefinition(Value):
     """A Box: environment steps, skills, limits. ``fingerprint`` covers all but name, description and version."""
 
@@ -160,15 +174,22 @@ class BoxDefinition(Value):
     skills: list[SkillSpec] = Field(default_factory=list)
     resources: Resources = Field(default_factory=Resources)
     policy: Policy = Field(default_factory=Policy)
-    code: str = ""  # blob hash of the pickled parts; "" for a Box without skills of its own
+    code: str = ""  # blob hash of the pickled parts above the last prefix; "" where nothing is to be loaded
+    prefixes: list[Prefix] = Field(default_factory=list, max_length=MAX_PREFIXES)  # lowest first
+    together: list[str] = Field(default_factory=list)  # why parts that one might expect there are not
     parts: list[str] = Field(default_factory=list)  # names of the Boxes it was composed from, lowest first
     python: str = ""  # "3.11": the interpreter the code was pickled for
     fingerprint: str = ""
 
 
+def codes_of(definition: BoxDefinition) -> list[str]:
+    """Hashes of the code of all its parts, in the order in which it is to be loaded."""
+    return [code for code in (*(prefix.code for prefix in definition.prefixes), definition.code) if code]
+
+
 def blobs_of(definition: BoxDefinition) -> list[str]:
     """Hashes of everything that must be stored before it can be made."""
-    needed = [definition.code] if definition.code else []
+    needed = codes_of(definition)
     for step in definition.steps:
         if isinstance(step, FilesStep):
             needed.extend(step.files.values())
@@ -189,6 +210,19 @@ class Layer(Value):
     expires_at: float | None = None
 
 
+class WarmState(Value):
+    """A template that a Box stands on, or its own: a process in which its parts are loaded and set up."""
+
+    fingerprint: str
+    parts: list[str] = Field(default_factory=list)
+    prefix: str = ""  # fingerprint of the template it is a fork of; empty: of none that has a Box's code
+    warm: bool = False
+    built_s: float = 0.0
+    memory_bytes: int = 0  # of the process now; pages that it shares are counted in parts
+    used_at: float = 0.0
+    why: str = ""  # it is not warm
+
+
 class Explanation(Value):
     """What a Box is made of and, where a node was asked, what of it is there already."""
 
@@ -198,6 +232,7 @@ class Explanation(Value):
     parts: list[str] = Field(default_factory=list)
     layers: list[Layer] = Field(default_factory=list)
     node: str = ""  # that was asked what it has cached; empty: none was
+    templates: list[WarmState] = Field(default_factory=list)  # where a node was asked: its prefixes', then its own
     notes: list[str] = Field(default_factory=list)
 
     def asked(self, there: Explanation) -> Explanation:
@@ -207,7 +242,9 @@ class Explanation(Value):
             for layer, said in zip(self.layers, there.layers, strict=True)
         ]
         notes = [*self.notes, *(note for note in there.notes if note not in self.notes)]
-        return self.model_copy(update={"layers": layers, "node": there.node, "notes": notes})
+        return self.model_copy(
+            update={"layers": layers, "node": there.node, "templates": there.templates, "notes": notes}
+        )
 
     def __str__(self) -> str:
         head = f"{self.name}  {self.fingerprint[:12]}  {self.platform}  parts: {', '.join(self.parts) or 'none'}"
@@ -217,7 +254,21 @@ class Explanation(Value):
             + (f"  [impure: {row.impure}]" if row.impure else "")
             for row in self.layers
         ]
-        return "\n".join([head, f"layers, lowest first ({asked}):", *rows, *(f"note: {note}" for note in self.notes)])
+        tree = [f"  {row.fingerprint[:12]:12}  {' + '.join(row.parts)}: {warmth(row)}" for row in self.templates]
+        return "\n".join(
+            [
+                *(head, f"layers, lowest first ({asked}):", *rows),
+                *(["templates, each a fork of the one before:", *tree] if tree else []),
+                *(f"note: {note}" for note in self.notes),
+            ]
+        )
+
+
+def warmth(state: WarmState) -> str:
+    """For people, without the time of its last use."""
+    if not state.warm:
+        return f"not warm: {state.why}" if state.why else "not warm"
+    return f"warm, {state.memory_bytes / 2**20:.1f} MiB" + ("" if state.prefix else ", stands on no other")
 
 
 def _cached(layer: Layer) -> str:
@@ -236,6 +287,7 @@ class CacheEntry(Value):
     used_at: float = 0.0
     expires_at: float | None = None
     in_use: bool = False  # a warm template or a live box stands on it: pruning leaves it
+    prefix: str = ""  # of a template: the id of the one it is a fork of
 
 
 LiveState = Literal["starting", "ready", "stopping", "stopped", "failed"]

@@ -8,7 +8,8 @@
 ``part``         one ingredient of a Box
 ``identity``     what code is, for fingerprints
 ``explaining``   the layers of a Box, for people
-``program``      the code on its way into a worker
+``packing``      the code as it travels: a pickle for each prefix that may be warm by itself
+``program``      the code in a worker
 ``skill``        `skill`, `spec_of`, `bind`: typed functions as skills
 ``signature``    their hints as pydantic sees them
 ``context``      `Context`: what a skill may ask of the platform while it runs

@@ -23,8 +23,9 @@ from typing import Any, ClassVar, Self
 from box_agent.box.composition import Composition
 from box_agent.box.declared import OPTIONS, Content, Options, Requirement, checked, files_step, kebab, part_of, pip_step
 from box_agent.box.explaining import explain
+from box_agent.box.packing import pack
 from box_agent.box.part import Part
-from box_agent.box.program import LIVE, Program, Surroundings, sibling_of
+from box_agent.box.program import LIVE, Surroundings, sibling_of
 from box_agent.box.skill import skill_name, spec_of
 from box_agent.box.verbs import Verbs
 from schemas.box import BoxDefinition, Explanation, Isolation, Mount, Policy, Resources, RunStep, SkillSpec
@@ -260,24 +261,27 @@ class Box(Verbs):
         from box_agent.sync import running_agent_for
 
         parts = [name for name, _ in self._composition.steps_by_part()]
-        here = explain(self._definition(), _platform(), parts)
+        try:
+            definition = self.pack()[0]
+        except InvalidInput:  # its code cannot travel, which is no reason not to look at it
+            definition = self._definition()
+        here = explain(definition, _platform(), parts)
         agent = running_agent_for(self.name)
         if agent is None:
             return here
-        there: Explanation = agent.boxes.explain(self._definition())
+        there: Explanation = agent.boxes.explain(definition)
         return here.asked(there)
 
     def pack(self) -> tuple[BoxDefinition, dict[str, bytes]]:
         """The definition for the wire and every blob it refers to, by hash; costs a few milliseconds."""
-        blobs = dict(self._blobs)
-        code = ""
-        if any(p.skills or p.setups for p in self._composition.parts):
-            data = Program.of(self._composition).pack()
-            code = blob_hash(data)
-            blobs[code] = data
-        return self._definition(code), blobs
+        packed = pack(self._composition, _platform())
+        described = self._definition().model_copy(
+            update={"code": packed.code, "prefixes": packed.prefixes, "together": packed.together}
+        )
+        return described, {**self._blobs, **packed.blobs}
 
-    def _definition(self, code: str = "") -> BoxDefinition:
+    def _definition(self) -> BoxDefinition:
+        """Without code."""
         composition = self._composition
         parts = composition.parts
         return BoxDefinition(
@@ -289,7 +293,6 @@ class Box(Verbs):
             skills=self.skills,
             resources=composition.resources(),
             policy=composition.policy(),
-            code=code,
             parts=self.parts,
             python=_python(),
             fingerprint=self.fingerprint,

@@ -52,7 +52,17 @@ class Composition:
         made.check()
         return made
 
+    def lowest(self, parts: int) -> Composition:
+        """So many of the parts. Not checked: what was decided by a preference for a higher part is open again."""
+        return Composition(self.parts[:parts], self.preferences)
+
+    @property
+    def reach(self) -> str:
+        """What all of a box may reach, in words that are equal when it is."""
+        return _said(self.policy())
+
     def check(self) -> None:
+        """Raises `CompositionConflict`."""
         for name, holders in self._holders("skills").items():
             self._winner(
                 f"skill {name!r}", holders, 'keep one with "x.prefer(y)", or tell them apart with "x.rename(old=new)"'

@@ -47,7 +47,7 @@ def _some(names: list[str]) -> str:
 
 
 def _notes(definition: BoxDefinition) -> list[str]:
-    notes = []
+    notes = list(definition.together)
     for step in definition.steps:
         if step.impure and step.lasts_s:
             notes.append(f"{_what(step)}: {step.impure}, so it is made again when it is older than {step.lasts_s:g} s")

@@ -32,7 +32,7 @@ import pydantic
 from schemas.errors import InvalidInput
 
 _PLAIN: Final = (str, bytes, int, float, complex, bool, type(None), type(Ellipsis))
-_BY_REPR: Final = (
+IMMUTABLE: Final = (
     decimal.Decimal, fractions.Fraction, datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo,
     pathlib.PurePath, uuid.UUID, range, re.Pattern, slice,
 )  # fmt: skip
@@ -118,7 +118,7 @@ class _Walk:
             raise InvalidInput(
                 "a skill's code holds a secret value; name the secret in the policy and ask context.secret(name) for it"
             )
-        elif isinstance(value, _BY_REPR):
+        elif isinstance(value, IMMUTABLE):
             self._say(type(value).__name__, repr(value))
         elif type(value) is tuple:  # whether equal ones are one object is the compiler's whim
             self._items("tuple", value)

@@ -1,4 +1,4 @@
-"""The code of a Box on its way into a worker: packed here, started there.
+"""The code of a Box in a worker: unpacked, started and found by name here; `packing` sends it on its way.
 
 Functions and classes of the user's own modules travel by value (cloudpickle), so a script needs no
 ``if __name__ == "__main__"`` guard and nothing has to be installed on the node. Module objects and imports inside
@@ -7,19 +7,14 @@ functions travel by name: import what you use from your own modules at the top o
 
 from __future__ import annotations
 
-import dataclasses
-import io
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from box_agent.box.composition import QUALIFIER, Composition, Route
+from box_agent.box.composition import QUALIFIER, Route
 from box_agent.box.context import Context
-from box_agent.box.identity import travels_by_value
 from box_agent.box.part import Part
 from box_agent.box.signature import hints_of, wants_instance
 from box_agent.box.skill import Bound, bind
@@ -45,10 +40,11 @@ class Surroundings(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass
 class ProgramPart:
     """``hints``: of each skill, resolved while their module was there: a function that travels takes along only what
-    its code refers to, and its annotations are text."""
+    its code refers to, and its annotations are text. Nothing of it changes but its name.
+    """
 
     name: str
     cls: type[Any] | None
@@ -74,27 +70,15 @@ class ProgramPart:
 
 @dataclass
 class Program:
-    """All parts of one Box. `start`, in the worker, makes the instances and runs every ``setup``, lowest first."""
+    """The parts of one Box. `start`, in the worker, makes the instances and runs every ``setup``, lowest first.
+
+    It may grow: what `add` brings stands on the parts that are there, which may have been started already.
+    """
 
     parts: list[ProgramPart]
     routes: dict[str, Route]
     instances: list[Any] = field(default_factory=list)
     _bound: dict[str, Bound] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, composition: Composition) -> Program:
-        return cls([ProgramPart.of(p) for p in composition.parts], composition.routes())
-
-    def pack(self) -> bytes:
-        """Raises `InvalidInput` that names what cannot travel (an open file, a lock, a socket …)."""
-        with _user_modules_by_value():
-            try:
-                return _pickled(self)
-            except Exception as error:
-                names = ", ".join(repr(p.name) for p in self.parts)
-                raise InvalidInput(
-                    f"the code of {names} cannot travel to a worker: {error}; make such things in setup()"
-                ) from error
 
     @staticmethod
     def unpack(data: bytes) -> Program:
@@ -106,13 +90,29 @@ class Program:
             raise InvalidInput(f"this is not a packed Box but a {type(program).__qualname__}")
         return program
 
+    def add(self, upper: Program) -> None:
+        """Further parts, and the routes of all of them together, which may lead elsewhere than before."""
+        self.parts += upper.parts
+        kept = {name: route for name, route in self.routes.items() if upper.routes.get(name) == route}
+        self._bound = {name: bound for name, bound in self._bound.items() if name in kept}
+        self.routes = upper.routes
+        for name, route in self.routes.items():
+            part, qualified, _ = name.partition(QUALIFIER)
+            if qualified:  # an equal Box may have been loaded under another name
+                self.parts[route.part].name = part
+
+    @property
+    def started(self) -> bool:
+        return len(self.instances) == len(self.parts)
+
     def start(self, surroundings: Surroundings) -> None:
-        """Makes one instance per part and runs its ``setup()``; what that raises goes to the caller."""
-        for part in self.parts:
+        """One instance for each part that has none yet, and its ``setup()``; what that raises goes to the caller."""
+        fresh = self.parts[len(self.instances) :]
+        for part in fresh:
             instance = object.__new__(part.cls) if part.cls is not None else _Bare()
             instance.__dict__[LIVE] = Running(self, part, surroundings)
             self.instances.append(instance)
-        for part, instance in zip(self.parts, self.instances, strict=True):
+        for part, instance in zip(fresh, self.instances[-len(fresh) :] if fresh else (), strict=True):
             for setup in part.setups:
                 setup(instance) if wants_instance(setup) else setup()
 
@@ -189,41 +189,3 @@ def sibling_of(instance: Any, name: str) -> Any:
             return live.program.sibling(name)
     hint = "" if live is not None else "; skills of other parts are there once the composed Box is spawned"
     raise AttributeError(f"{type(instance).__name__!r} has no attribute {name!r}{hint}", name=name, obj=instance)
-
-
-def _pickled(value: Any) -> bytes:
-    import cloudpickle
-
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        def reducer_override(self, obj: Any) -> Any:
-            if obj is dataclasses.MISSING:  # a copy of it would be a default of every field
-                return "MISSING"
-            return super().reducer_override(obj)
-
-    with io.BytesIO() as file:
-        Pickler(file).dump(value)
-        return file.getvalue()
-
-
-@contextmanager
-def _user_modules_by_value() -> Iterator[None]:
-    import cloudpickle
-
-    tops = {m.partition(".")[0] for m in list(sys.modules) if m != "__main__" and _has_user_code(m)}
-    registered = []
-    for top in tops:
-        module = sys.modules.get(top)
-        if module is not None and top not in cloudpickle.list_registry_pickle_by_value():
-            cloudpickle.register_pickle_by_value(module)
-            registered.append(module)
-    try:
-        yield
-    finally:
-        for module in registered:
-            cloudpickle.unregister_pickle_by_value(module)
-
-
-def _has_user_code(module_name: str) -> bool:
-    """Modules that are not installed anywhere. Cheap test first: most of ``sys.modules`` is the standard library."""
-    top = module_name.partition(".")[0]
-    return top not in sys.stdlib_module_names and travels_by_value(module_name)

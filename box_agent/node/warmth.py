@@ -6,11 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from box_agent.box.explaining import explain
-from schemas.box import BoxDefinition, CacheEntry, Explanation, SpawnRequest
+from schemas.box import BoxDefinition, CacheEntry, Explanation, SpawnRequest, WarmState
 from schemas.errors import DeadlineExceeded
 
 if TYPE_CHECKING:
-    from box_agent.driver import Driver, Template
+    from box_agent.driver import Driver
     from box_agent.node.blobs import NodeBlobs
     from box_agent.node.drivers import Drivers
 
@@ -45,14 +45,15 @@ class Warmth:
         ]
         warm = next((t for t in driver.templates if t.fingerprint == definition.fingerprint), None)
         notes = [*said.notes, *(warm.notes if warm is not None else ())]
-        return said.model_copy(update={"layers": layers, "node": self._node, "notes": notes})
+        templates = list(await asyncio.to_thread(driver.warmth, definition))
+        return said.model_copy(update={"layers": layers, "node": self._node, "templates": templates, "notes": notes})
 
     async def entries(self) -> list[CacheEntry]:
         """Warm templates, layers of environments, and the blobs as one entry."""
         found: list[CacheEntry] = []
         for driver in self._drivers.usable:
             name = driver.info.name
-            found += [self._template(template, name) for template in driver.templates]
+            found += [self._template(state, name) for state in await asyncio.to_thread(driver.warmth)]
             layers = await asyncio.to_thread(driver.cached)
             found += [entry.model_copy(update={"driver": name, "node": self._node}) for entry in layers]
         count, size = await asyncio.to_thread(self._blobs.cache.usage)
@@ -64,9 +65,11 @@ class Warmth:
         gone: list[CacheEntry] = []
         for driver in self._drivers.usable:
             name = driver.info.name
-            for template in list(driver.templates) if unused_s <= 0 else ():
-                if await driver.remove_template(template.fingerprint):
-                    gone.append(self._template(template, name))
+            states = await asyncio.to_thread(driver.warmth) if unused_s <= 0 else ()
+            for state in states:
+                await driver.remove_template(state.fingerprint)
+            left = {template.fingerprint for template in driver.templates}
+            gone += [self._template(state, name) for state in states if state.fingerprint not in left]
             layers = await asyncio.to_thread(driver.prune, unused_s)
             gone += [entry.model_copy(update={"driver": name, "node": self._node}) for entry in layers]
         return gone
@@ -74,12 +77,15 @@ class Warmth:
     def _driver(self, definition: BoxDefinition) -> Driver:
         return self._drivers.choose(SpawnRequest(id=definition.name, definition=definition))
 
-    def _template(self, template: Template, driver: str) -> CacheEntry:
+    def _template(self, state: WarmState, driver: str) -> CacheEntry:
         return CacheEntry(
             kind="template",
-            id=template.fingerprint,
-            what=f"built in {template.built_s:.2f} s",
+            id=state.fingerprint,
+            what=f"{' + '.join(state.parts)}, built in {state.built_s:.2f} s" + (f"; {state.why}" if state.why else ""),
             driver=driver,
             node=self._node,
+            size_bytes=state.memory_bytes,
+            used_at=state.used_at,
             in_use=True,
+            prefix=state.prefix,
         )

@@ -6,10 +6,17 @@ import os
 from collections.abc import Mapping
 
 
-def replace_environment(variables: Mapping[str, str]) -> None:
-    """From now on exactly these, for this process and what it starts."""
+def replace_environment(variables: Mapping[str, str], former: Mapping[str, str] | None = None) -> None:
+    """From now on exactly these, for this process and what it starts.
+
+    With what code in it has changed since they were ``former``: that goes over both.
+    """
+    changed = {} if former is None else {k: v for k, v in os.environ.items() if former.get(k) != v}
+    gone = () if former is None else [name for name in former if name not in os.environ]
     os.environ.clear()
-    os.environ.update(variables)
+    os.environ.update({**variables, **changed})
+    for name in gone:
+        os.environ.pop(name, None)
 
 
 def extend_environment(variables: Mapping[str, str]) -> None:

@@ -24,6 +24,12 @@ def parents() -> dict[int, int]:
     return found
 
 
+def parent_of(pid: int) -> int:
+    """0 when it has ended."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields is not None else 0
+
+
 def children(parent: int) -> list[int]:
     """Living processes whose parent is ``parent``."""
     return [pid for pid, above in parents().items() if above == parent]

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -68,12 +69,13 @@ class Worker:
             except OSError:
                 os._exit(1)
 
-    def run(self, program: Program, *, set_up: bool, concurrency: int) -> NoReturn:
-        """Set up if the template could not, say ready, serve. Does not return: the process ends."""
+    def run(self, program: Program, late: Sequence[bytes], *, concurrency: int) -> NoReturn:
+        """Load ``late`` code and set up what the template could not, say ready, serve. Does not return: it ends."""
         self._program = program
         try:
-            if set_up:
-                program.start(self._surroundings)
+            for code in late:
+                program.add(Program.unpack(code))
+            program.start(self._surroundings)
             self._execution = execution_for(program, self.interrupts, self._context, concurrency)
         except BaseException as error:  # noqa: BLE001 - whatever the user's code raised, whoever spawned must hear it
             self.send({"t": "failed", "error": setup_error(error).to_info().model_dump(mode="json")})

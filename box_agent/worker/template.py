@@ -1,11 +1,12 @@
 """The template: a single-threaded process with a Box's code loaded and set up, which forks a box on demand.
 
-The first template of a node has nothing but the platform's own imports; `derive` forks it into one per definition, so a
-new Box pays for its own imports only. Loading another Box's code never happens in a process that has some already.
+The first template of a node has nothing but the platform's own imports. ``derive`` forks it into one per definition,
+so a new Box pays for its own imports only, and forks that one into those of Boxes that stand on it: what they add is
+loaded on top. Code of a Box is never loaded into a process that has some of another one.
 
 Control socket (SEQPACKET, JSON, descriptors beside it). Orders: ``derive`` (+ the new template's socket), ``load``
-(+ its log, the code), ``spawn`` (+ the worker's socket, the keeper's socket). Every order gets one answer; before the
-first one the template says hello, by which the node learns its pid.
+(+ its log, the code, part by part), ``spawn`` (+ the worker's socket, the keeper's socket). Every order gets one
+answer; before the first one the template says hello, by which the node learns its pid.
 """
 
 from __future__ import annotations
@@ -18,23 +19,23 @@ import select
 import signal
 import socket
 import sys
-import threading
 import traceback
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from box_agent.box.program import Program
-from box_agent.worker import kernel, processes
+from box_agent.worker import kernel
+from box_agent.worker.carried import Before
 from box_agent.worker.config import extend_environment, replace_environment
+from box_agent.worker.imports import Imports
 from box_agent.worker.keeper import Keeper, keep
 from box_agent.worker.rehearsal import rehearse
 from box_agent.worker.serving import BoxSurroundings, Worker, setup_error
 
-_DESCRIPTORS: Final = 16
+_DESCRIPTORS: Final = 32
 ORDER_BYTES: Final = 192 * 1024
 """Largest order or answer; what is larger travels as a file."""
 _DEFAULT: Final = (signal.SIGCHLD, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-_HARMLESS: Final = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/dev/full")
 
 
 def main(fd: int, parent: int) -> None:
@@ -52,12 +53,15 @@ class Template:
         self._control = control
         self._surroundings = BoxSurroundings(Path.cwd())
         self._program = Program([], {})
-        self._set_up_in_box = False
-        self._ended = kernel.ends_of_children()
-        kernel.adopt_orphans()  # of a keeper that was killed: the driver finds them by their parent
+        self._late: list[bytes] = []  # code that is loaded in every box, because its imports do not outlast a fork
+        self._variables: dict[str, str] | None = None
+        self._imports = Imports()
+        self._ended = -1
 
     def serve(self) -> NoReturn:
+        kernel.adopt_orphans()  # of a keeper that was killed: the driver finds them by their parent
         kernel.block_ends_of_children()
+        self._ended = kernel.ends_of_children()
         poll = select.poll()
         poll.register(self._control.fileno(), select.POLLIN)
         poll.register(self._ended, select.POLLIN)
@@ -91,25 +95,29 @@ class Template:
     # --- orders -------------------------------------------------------------------------------------------------------
 
     def _derive(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
-        base = os.getpid()
-        pid = os.fork()
-        if pid:
+        former = os.getpid()
+        if os.fork():
             return {}
         self._close()
         try:
-            kernel.die_with_parent(base)
+            kernel.die_with_parent(former)
             os.setsid()
-            Template(socket.socket(fileno=os.dup(fds[0]))).serve_closing(fds)
+            self._serve_on(fds)
         finally:
             os._exit(1)
 
-    def serve_closing(self, fds: list[int]) -> NoReturn:
+    def _serve_on(self, fds: list[int]) -> NoReturn:
+        """As another template from now on, which has all that is loaded and nothing of what is open."""
+        self._control = socket.socket(fileno=os.dup(fds[0]))
         for fd in fds:
             os.close(fd)
         self.serve()
 
     def _load(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
-        """Code, imports, ``setup``; then memory is frozen, so that forks share it."""
+        """Code, imports, ``setup``; then memory is frozen, so that forks share it.
+
+        ``late`` of the order: "" nothing, "setup" or "code", which is what every box has to do by itself.
+        """
         kernel.unblock_signals()
         try:
             return self._carry_out_load(order, fds)
@@ -117,25 +125,32 @@ class Template:
             kernel.block_ends_of_children()
 
     def _carry_out_load(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
-        directory = Path(order["directory"])
         for number in (1, 2):
             os.dup2(fds[0], number)  # what `setup` prints goes to a file, for whoever looks why it failed
-        replace_environment(order["env"])
-        _add_paths(order["sys_path"])
-        os.chdir(directory)
-        self._surroundings.directory = directory
-        if len(fds) > 1:
-            self._program = Program.unpack(_content(fds[1]))
-        for name in self._program.routes:
+        replace_environment(order["env"], self._variables)
+        self._variables = order["env"]
+        self._surroundings.directory = Path(order["directory"])
+        os.chdir(order["directory"])
+        why = self._imports.move(order["sys_path"])
+        if why:
+            return {"apart": why}
+        late = "code" if self._late else order["late"]
+        before, below = Before(), self._program.started
+        for fd in fds[1:]:
+            if late == "code":
+                self._late.append(_content(fd))
+            else:
+                self._program.add(Program.unpack(_content(fd)))
+        for name in self._program.routes if not self._late else ():
             self._program.bound(name)
-        self._set_up_in_box = order["set_up_in_box"]
-        if not self._set_up_in_box:
-            before = _open_files()
+        if late != "code" and (unclean := before.left("importing its modules")):
+            return {"unclean": unclean, "late": "code"}
+        if not late and below:
             self._program.start(self._surroundings)
-            unclean = _unclean(before)
-            if unclean:
-                return {"unclean": unclean}
-            _default_signals()
+            if unclean := before.left("setup()"):
+                return {"unclean": unclean, "late": "setup"}
+        _default_signals()
+        self._imports.remember()
         gc.collect()
         gc.freeze()
         return {"loaded": True}
@@ -171,7 +186,7 @@ class Template:
         _limit(order["limits"])
         _reseed()
         worker = Worker(sock, order["box"], self._surroundings)
-        worker.run(self._program, set_up=self._set_up_in_box, concurrency=order["concurrency"])
+        worker.run(self._program, self._late, concurrency=order["concurrency"])
 
 
 def _default_signals() -> None:
@@ -193,33 +208,6 @@ def _reap() -> None:
 def _content(fd: int) -> bytes:
     with os.fdopen(os.dup(fd), "rb") as file:
         return file.read()
-
-
-def _add_paths(paths: list[str]) -> None:
-    """Before the installed packages, behind the standard library: a Box's own files cannot shadow ``json``."""
-    at = next((i for i, p in enumerate(sys.path) if p.endswith(("site-packages", "dist-packages"))), len(sys.path))
-    sys.path[at:at] = paths
-
-
-def _open_files() -> dict[int, str]:
-    found: dict[int, str] = {}
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names, not paths, are wanted
-        try:
-            found[int(name)] = str(Path(f"/proc/self/fd/{name}").readlink())
-        except OSError:
-            continue  # the descriptor of this very listing
-    return found
-
-
-def _unclean(before: dict[int, str]) -> str:
-    """Why a fork would not carry over what ``setup`` made; empty when it does."""
-    threads = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
-    if threads:
-        return f"setup() leaves threads running: {', '.join(threads)}"
-    if processes.descendants(os.getpid()):
-        return "setup() leaves processes running"
-    opened = [target for fd, target in _open_files().items() if before.get(fd) != target and target not in _HARMLESS]
-    return f"setup() leaves open: {', '.join(opened)}" if opened else ""
 
 
 def _limit(limits: dict[str, int]) -> None:

@@ -47,7 +47,9 @@ def prune(
 def _show(entries: list[dict[str, Any]], *, empty: str) -> None:
     rows = (
         (e["node"], e["driver"], e["kind"], e["id"].removeprefix("work-").removeprefix("pip-")[:12],
-         size(e["size_bytes"]), ago(e["used_at"]), "yes" if e["in_use"] else "", until(e["expires_at"]), e["what"])
+         e["prefix"][:12], size(e["size_bytes"]), ago(e["used_at"]), "yes" if e["in_use"] else "",
+         until(e["expires_at"]), e["what"])
         for e in entries
     )  # fmt: skip
-    show_table(("NODE", "DRIVER", "KIND", "ID", "SIZE", "USED", "IN USE", "EXPIRES", "WHAT"), rows, empty=empty)
+    columns = ("NODE", "DRIVER", "KIND", "ID", "STANDS ON", "SIZE", "USED", "IN USE", "EXPIRES", "WHAT")
+    show_table(columns, rows, empty=empty)

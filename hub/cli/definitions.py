@@ -15,7 +15,7 @@ from rich.text import Text
 from box_agent import aio
 from box_agent.box.box import Box
 from box_agent.live import register
-from hub.cli.output import AsJson, console, show_json, show_table, until
+from hub.cli.output import AsJson, ago, console, show_json, show_table, size, until
 from hub.cli.session import bus, connected
 from schemas.box import BoxDefinition, Explanation
 from schemas.errors import InvalidInput
@@ -144,6 +144,13 @@ def _show_layers(explanation: Explanation) -> None:
         for layer in explanation.layers
     )
     show_table(("LAYER", "KIND", "CACHED", "EXPIRES", "IMPURE", "WHAT"), rows, empty="nothing in it")
+    if explanation.templates:
+        standing = (
+            (t.fingerprint[:12], " + ".join(t.parts), "yes" if t.warm else "no", t.prefix[:12],
+             size(t.memory_bytes) if t.warm else "", ago(t.used_at) if t.warm else "", t.why)
+            for t in explanation.templates
+        )  # fmt: skip
+        show_table(("TEMPLATE", "PARTS", "WARM", "STANDS ON", "MEMORY", "USED", "WHY NOT"), standing, empty="")
     for note in explanation.notes:
         console().print(Text.assemble(("note: ", "yellow"), note), soft_wrap=True)
 

@@ -7,7 +7,7 @@ from typing import Final
 from context_store.backend import Collection
 from context_store.documents import encode
 from context_store.store import Scope
-from schemas.box import BoxDefinition, blobs_of
+from schemas.box import BoxDefinition, blobs_of, codes_of
 from schemas.errors import AlreadyExists, BlobNotFound, InvalidInput, PayloadTooLarge
 from schemas.ids import check_name
 from schemas.model import timestamp
@@ -61,7 +61,7 @@ class Definitions:
         names = [token(skill.name) for skill in definition.skills]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise InvalidInput(f"box {definition.name!r} has two skills called {', '.join(twice)}", box=definition.name)
-        if definition.skills and not definition.code:
+        if definition.skills and not codes_of(definition):
             raise InvalidInput(f"box {definition.name!r} has skills and no code", box=definition.name)
         missing = await self._blobs.missing(blobs_of(definition))
         if missing:

@@ -21,7 +21,7 @@ class Demand:
     driver: str = ""
     node: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    fingerprint: str = ""
+    fingerprints: tuple[str, ...] = ()  # of the Box and, before it, of the prefixes that it stands on, lowest first
     cpus: float | None = None
     memory_bytes: int | None = None
     attempt: bool = False
@@ -35,7 +35,7 @@ class Demand:
             branching="fs" if request.branch else "replay",
             driver=request.driver,
             node=request.node,
-            fingerprint=definition.fingerprint,
+            fingerprints=_line(definition),
             cpus=definition.resources.cpus,
             memory_bytes=definition.resources.memory_bytes,
         )
@@ -47,11 +47,16 @@ class Demand:
             what=f"a box for tasks of {box!r}",
             isolation=stronger(isolation, definition.policy.min_isolation),
             branching="fs" if branch else "replay",
-            fingerprint=definition.fingerprint,
+            fingerprints=_line(definition),
             cpus=definition.resources.cpus,
             memory_bytes=definition.resources.memory_bytes,
             attempt=True,
         )
+
+
+def _line(definition: BoxDefinition) -> tuple[str, ...]:
+    prefixes = tuple(prefix.fingerprint for prefix in definition.prefixes)
+    return (*prefixes, definition.fingerprint) if definition.fingerprint else prefixes
 
 
 def stronger(a: Isolation, b: Isolation) -> Isolation:

@@ -8,13 +8,15 @@ from hub.scheduler.demand import Demand
 from schemas.node import NodeInfo
 
 WARM: Final = 1.0
-"""A warm template saves the making of the environment: seconds, where a busier machine costs milliseconds …"""
+"""A warm template saves the making of the environment: seconds, where a busier machine costs milliseconds; that of a
+prefix saves a part of it …"""
 FREE: Final = 1.5
 """… but a nearly full machine is slower than a cold start, so spreading weighs more once loads differ much."""
 
 
 def score(demand: Demand, node: NodeInfo) -> float:
-    warm = 1.0 if demand.fingerprint and demand.fingerprint in node.templates else 0.0
+    there = [place for place, fingerprint in enumerate(demand.fingerprints, 1) if fingerprint in node.templates]
+    warm = there[-1] / len(demand.fingerprints) if there else 0.0
     return WARM * warm + FREE * (1.0 - load(node))
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from box_agent import Box
 from box_agent.driver import Handle
 from box_agent.drivers.local.driver import LocalDriver
 from tests.conformance.box.conftest import VARIABLES, Workbench, ask, usable
@@ -99,8 +100,10 @@ def _leads_home(path: Path) -> bool:
 
 
 @asynccontextmanager
-async def hostile(driver: LocalDriver, folder: Path, facts: Facts) -> AsyncIterator[tuple[Workbench, Handle]]:
-    """A live `Hostile`, and another box beside it that holds a secret."""
+async def hostile(
+    driver: LocalDriver, folder: Path, facts: Facts, lower: Box = Box.empty
+) -> AsyncIterator[tuple[Workbench, Handle]]:
+    """A live `Hostile`, on top of ``lower`` if there is one, and another box beside it that holds a secret."""
     async with AsyncExitStack() as stack:
         stack.push_async_callback(driver.aclose)
         if driver.boot == LocalDriver.boot:
@@ -112,20 +115,20 @@ async def hostile(driver: LocalDriver, folder: Path, facts: Facts) -> AsyncItera
         other = await bench.spawn(Hostile().env(SECRET=facts["other_secret"]))
         (other.directory / "private").write_text("private")
         facts["other_directory"] = str(other.directory)
-        await bench.template(Hostile().files({"module.py": "x = 1"}))
+        await bench.template(lower + Hostile().files({"module.py": "x = 1"}))
         for made in (folder / "driver" / "environments").iterdir():
             made.chmod(0o777)  # so that nothing but the wall keeps a box from writing there
-        yield bench, await bench.spawn(Hostile().files({"module.py": "x = 1"}))
+        yield bench, await bench.spawn(lower + Hostile().files({"module.py": "x = 1"}))
 
 
-async def outcomes(hole: str = "", cases: Sequence[str] = tuple(CASES)) -> dict[str, str]:
+async def outcomes(hole: str = "", cases: Sequence[str] = tuple(CASES), lower: Box = Box.empty) -> dict[str, str]:
     """Case → what came of it, with or without a hole in the wall."""
     folder = Path(tempfile.mkdtemp(prefix="boxhub-escape-"))
     try:
         with outside() as facts:
             hole = hole.replace("OUTSIDE", str(Path(facts["secret"]).parent))
             driver = with_hole(hole)(folder / "driver", VARIABLES)
-            async with hostile(driver, folder, facts) as (_, box):
+            async with hostile(driver, folder, facts, lower) as (_, box):
                 found = {case: await box.call(ask("attempt", case, facts)) for case in cases}
                 assert await box.call(ask("alive"))
         return found

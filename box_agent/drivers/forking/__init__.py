@@ -3,7 +3,9 @@
 ===============  ====================================================================
 ``driver``       `ForkingDriver`: builds, spawns, settles; how a box stands is the adapter's
 ``environment``  a definition's steps carried out: files, packages, commands, cached
-``templates``    template processes: built once, forked often, rebuilt when they die
+``templates``    template processes: orders to them, and their end
+``cache``        which of them are held warm: built once, forked often, rebuilt when they die, let go
+``loading``      a Box's code on its way into one
 ``handle``       `ForkedHandle`: one live box
 ``link``         the node's end of the worker's socket: calls, streams, requests
 ``keeping``      the node's end of the keeper's socket: output, and how the box ended

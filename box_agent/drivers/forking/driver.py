@@ -8,48 +8,38 @@ import socket
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
-from weakref import WeakValueDictionary
 
 from box_agent.bus.scope import Scope
 from box_agent.driver import LayerState, Template
+from box_agent.drivers.forking.cache import TemplateCache, Warm
 from box_agent.drivers.forking.environment import Environment, Environments, lay
 from box_agent.drivers.forking.handle import Around, ForkedHandle
 from box_agent.drivers.forking.keeping import control_pair, keeper_of
 from box_agent.drivers.forking.leftovers import BoxFolders
 from box_agent.drivers.forking.limits import LimitWatch
+from box_agent.drivers.forking.loading import Apart, Late, Unclean, below, load
 from box_agent.drivers.forking.peers import close_all
 from box_agent.drivers.forking.templates import Pidfd, TemplateGone, TemplateProcess
 from box_agent.worker import processes
 from box_agent.worker.processes import MARKER
-from schemas.box import BoxDefinition, CacheEntry, Resources, RunStep, SpawnRequest
+from schemas.box import BoxDefinition, CacheEntry, Resources, RunStep, SpawnRequest, WarmState, codes_of
 from schemas.errors import AlreadyExists, BoxDied, BoxhubError, DeadlineExceeded, DriverUnavailable, LimitExceeded
 from schemas.node import DriverInfo
 
 if TYPE_CHECKING:
     from box_agent.driver import Blobs, Surroundings
 
-MAX_TEMPLATES: Final = 16
+MAX_TEMPLATES: Final = 32
 LAUNCH_S: Final = 30.0
-_SETUP_S: Final = 600.0
 _FORK_S: Final = 10.0
 
 
-@dataclass
-class Warm:
-    """A template and what it takes to make it again."""
-
-    template: Template
-    definition: BoxDefinition
-    blobs: Blobs
-    environment: Environment
-    process: TemplateProcess
-    memory_bytes: int = 0
-    """When it was made; what it shares with others is counted in parts."""
+Fork = Callable[[BoxDefinition, Environment], Awaitable[TemplateProcess]]
+"""From which template another one is forked."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +64,6 @@ class ForkingDriver(ABC):
     ) -> None:
         self._home = home = home.absolute()
         self._variables = dict(variables)
-        self._max_templates = max_templates
-        self._template_bytes = template_bytes
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._environments = Environments(home / "environments", self._variables, self._carry_out)
         self._folders = BoxFolders(home / "boxes")
@@ -85,8 +73,8 @@ class ForkingDriver(ABC):
         self._base: TemplateProcess | None = None
         self._launching = asyncio.Lock()
         self._forks: set[asyncio.Future[None]] = set()
-        self._building: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._warm: OrderedDict[str, Warm] = OrderedDict()
+        self._loading: set[TemplateProcess] = set()
+        self._cache = TemplateCache(self._build, max_templates, template_bytes)
         self._handles: dict[str, ForkedHandle] = {}
         self._standing: dict[str, Environment] = {}  # by box: it keeps what the box stands on
         self._starting: set[str] = set()
@@ -116,6 +104,10 @@ class ForkingDriver(ABC):
         self, base: TemplateProcess, definition: BoxDefinition, environment: Environment
     ) -> TemplateProcess:
         """A fork of it that nothing was loaded into."""
+
+    @abstractmethod
+    async def _grow(self, prefix: Warm, environment: Environment) -> TemplateProcess:
+        """A fork of a warm template for a Box that stands on it, where that Box's environment is seen."""
 
     @abstractmethod
     def _seen(self, environment: Environment) -> Environment:
@@ -152,7 +144,7 @@ class ForkingDriver(ABC):
 
     @property
     def templates(self) -> Sequence[Template]:
-        return [w.template for w in self._warm.values()]
+        return [warm.template for warm in self._cache]
 
     async def __aenter__(self) -> Self:
         info = await self.probe()
@@ -169,9 +161,7 @@ class ForkingDriver(ABC):
                 for handle in list(self._handles.values()):
                     group.create_task(handle.stop())
         finally:
-            for warm in list(self._warm.values()):
-                await warm.process.aclose()
-            self._warm.clear()
+            await self._cache.aclose()
             await self._end_stages()
             if self._base is not None:
                 await self._base.aclose()
@@ -194,28 +184,7 @@ class ForkingDriver(ABC):
     # --- templates ----------------------------------------------------------------------------------------------------
 
     async def build_template(self, definition: BoxDefinition, blobs: Blobs) -> Template:
-        return (await self._ready(definition, blobs)).template
-
-    async def _ready(self, definition: BoxDefinition, blobs: Blobs) -> Warm:
-        """Warm and alive; several callers at once build it once."""
-        fingerprint = definition.fingerprint
-        lock = self._building.setdefault(fingerprint, asyncio.Lock())
-        async with lock:
-            warm = self._warm.get(fingerprint)
-            if warm is None or not warm.process.alive or warm.environment.expired:
-                if warm is not None:
-                    await self._drop(fingerprint)
-                warm = self._warm[fingerprint] = await self._build(definition, blobs)
-            self._warm.move_to_end(fingerprint)
-        while self._too_many():
-            await self._drop(next(iter(self._warm)))
-        return warm
-
-    def _too_many(self) -> bool:
-        if len(self._warm) > self._max_templates:
-            return True
-        held = sum(warm.memory_bytes for warm in self._warm.values())
-        return len(self._warm) > 1 and 0 < self._template_bytes < held
+        return (await self._cache.ready(definition, blobs)).template
 
     async def _build(self, definition: BoxDefinition, blobs: Blobs) -> Warm:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -226,54 +195,85 @@ class ForkingDriver(ABC):
             )
         began = time.monotonic()
         environment = await self._environments.build(definition, blobs)
-        code = await blobs.path(definition.code) if definition.code else None
-        notes: list[str] = []
-        try:
-            process = await self._load(definition, environment, code, set_up_in_box=False)
-        except _Unclean as unclean:
-            notes.append(f"{unclean}; so it runs again in every box")
-            process = await self._load(definition, environment, code, set_up_in_box=True)
-        took = time.monotonic() - began
-        template = Template(definition.fingerprint, self.info.name, round(took, 4), tuple(notes))
-        memory = await asyncio.to_thread(processes.proportional_bytes, process.process.pid)
-        return Warm(template, definition, blobs, environment, process, memory)
+        made: TemplateProcess | None = None
+        lower, prefix, notes = below(definition), "", list[str]()
+        if lower is not None:
+            try:
+                made, notes = await self._on_top(definition, environment, lower, blobs)
+                prefix = lower.fingerprint
+            except Apart as apart:
+                notes.append(f"{' + '.join(definition.parts)} are set up together: {apart}")
+        if made is None:
+            codes = [await blobs.path(code) for code in codes_of(definition)]
+            made, said = await self._prepare(definition, environment, codes, self._fresh)
+            notes += said
+        took = round(time.monotonic() - began, 4)
+        template = Template(definition.fingerprint, self.info.name, took, tuple(notes), prefix)
+        return Warm(template, definition, blobs, environment, made)
 
-    async def _load(
-        self, definition: BoxDefinition, environment: Environment, code: Path | None, *, set_up_in_box: bool
-    ) -> TemplateProcess:
+    async def _on_top(
+        self, definition: BoxDefinition, environment: Environment, lower: BoxDefinition, blobs: Blobs
+    ) -> tuple[TemplateProcess, list[str]]:
+        """As `_prepare`, from the template of its prefix, which is made if need be: only what is new is loaded."""
+        codes = [await blobs.path(definition.code)] if definition.code else []
+        for last in (False, True):
+            async with self._cache.prefix(lower, blobs) as prefix:
+
+                async def fork(
+                    definition: BoxDefinition, environment: Environment, prefix: Warm = prefix
+                ) -> TemplateProcess:
+                    return await self._grow(prefix, environment)
+
+                try:
+                    process, notes = await self._prepare(definition, environment, codes, fork)
+                    return process, [*prefix.template.notes, *notes]
+                except (TemplateGone, BoxDied) as error:
+                    if last or not await prefix.process.is_gone():
+                        raise BoxDied(f"the template of {lower.name!r} ended again and again: {error}") from error
+        raise AssertionError("the second time returns or raises")
+
+    async def _prepare(
+        self, definition: BoxDefinition, environment: Environment, codes: Sequence[Path], fork: Fork
+    ) -> tuple[TemplateProcess, list[str]]:
+        """A fork with the code loaded, and what is to be known of it. Raises as `load` does; nothing is left then."""
+        late: Late = ""
+        notes: list[str] = []
+        log = self._logs / f"{definition.fingerprint[:40]}.log"
+        while True:
+            process = await self._noted(fork(definition, environment))
+            try:
+                await load(process, definition, self._seen(environment), codes, log, late)
+                return process, notes
+            except BaseException as error:
+                await self._discard(process)
+                if not isinstance(error, Unclean):
+                    raise
+                late = error.late
+                notes.append(str(error))
+            finally:
+                self._loading.discard(process)
+
+    async def _noted(self, forking: Awaitable[TemplateProcess]) -> TemplateProcess:
+        """Known as ours as soon as whoever looks for strays has waited for the forks that are under way."""
+        under_way = asyncio.get_running_loop().create_future()
+        self._forks.add(under_way)
         try:
-            process = await self._derive(await self._first(), definition, environment)
+            process = await forking
+            self._loading.add(process)
+            return process
+        finally:
+            self._forks.discard(under_way)
+            under_way.set_result(None)
+
+    async def _fresh(self, definition: BoxDefinition, environment: Environment) -> TemplateProcess:
+        """One that nothing was loaded into."""
+        try:
+            return await self._derive(await self._first(), definition, environment)
         except TemplateGone:  # it died unnoticed; a second time is no accident
             try:
-                process = await self._derive(await self._first(), definition, environment)
+                return await self._derive(await self._first(), definition, environment)
             except TemplateGone as error:
                 raise BoxDied(f"the template of {definition.name!r} ends before it is loaded: {error}") from error
-        log = self._logs / f"{definition.fingerprint[:40]}.log"
-        seen = self._seen(environment)
-        order = {
-            "op": "load",
-            "directory": str(seen.directory),
-            "env": dict(seen.variables),
-            "sys_path": [str(seen.directory), *map(str, seen.packages)],
-            "set_up_in_box": set_up_in_box,
-        }
-        fds = [os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)]
-        try:
-            if code is not None:
-                fds.append(os.open(code, os.O_RDONLY | os.O_CLOEXEC))
-            answer = (await process.order(order, fds, _SETUP_S)).content
-            if "unclean" in answer:
-                raise _Unclean(answer["unclean"])
-        except BaseException as error:
-            await self._discard(process)
-            if isinstance(error, TemplateGone):
-                raise BoxDied(f"the template of {definition.name!r} died while it was set up: {_tail(log)}") from error
-            if isinstance(error, BoxhubError):
-                error.details.update(box=definition.name, output=_tail(log))
-            raise
-        finally:
-            close_all(tuple(fds))
-        return process
 
     async def _first(self) -> TemplateProcess:
         async with self._launching:
@@ -285,22 +285,24 @@ class ForkingDriver(ABC):
             return self._base
 
     async def remove_template(self, fingerprint: str) -> bool:
-        return await self._drop(fingerprint)
-
-    async def _drop(self, fingerprint: str) -> bool:
-        warm = self._warm.pop(fingerprint, None)
-        if warm is None:
-            return False
-        await warm.process.aclose()
-        return True
+        return await self._cache.remove(fingerprint)
 
     # --- cache --------------------------------------------------------------------------------------------------------
 
     def explain(self, definition: BoxDefinition) -> Sequence[LayerState]:
         states = self._environments.layers(definition)
-        warm = self._warm.get(definition.fingerprint)
-        usable = warm is not None and warm.process.alive and not warm.environment.expired
-        return [*states, LayerState(usable, warm.environment.expires_at if warm is not None else None)]
+        warm = self._cache.get(definition.fingerprint)
+        if warm is None:
+            return [*states, LayerState(False)]
+        return [*states, LayerState(warm.usable, warm.environment.expires_at)]
+
+    def warmth(self, definition: BoxDefinition | None = None) -> Sequence[WarmState]:
+        if definition is None:
+            return [self._cache.state(warm.definition) for warm in self._cache]
+        line = [definition]
+        while (lower := below(line[0])) is not None:
+            line.insert(0, lower)
+        return [self._cache.state(one) for one in line]
 
     def cached(self) -> Sequence[CacheEntry]:
         return self._environments.entries()
@@ -316,17 +318,17 @@ class ForkingDriver(ABC):
         box = request.id
         if box in self._handles or box in self._starting:
             raise AlreadyExists(f"box {box!r} is there already", box=box)
-        known = self._warm.get(template.fingerprint)
+        known = self._cache.get(template.fingerprint)
         if known is None:
             raise DriverUnavailable(f"there is no template {template.fingerprint[:12]} any more; build it again")
         self._starting.add(box)
         try:
             async with asyncio.timeout(request.timeout_s):
                 try:
-                    warm = await self._ready(known.definition, known.blobs)
+                    warm = await self._cache.ready(known.definition, known.blobs)
                     return await self._start(warm, box, directory, surroundings)
                 except TemplateGone:  # it died unnoticed; a second time is no accident
-                    warm = await self._ready(known.definition, known.blobs)
+                    warm = await self._cache.ready(known.definition, known.blobs)
                     return await self._start(warm, box, directory, surroundings)
         except TemplateGone as error:
             raise BoxDied(f"the template of {known.definition.name!r} dies again and again", box=box) from error
@@ -411,10 +413,6 @@ class ForkingDriver(ABC):
         self._standing.pop(box, None)
 
 
-class _Unclean(Exception):
-    """``setup`` made something that a fork does not carry over."""
-
-
 def _spawn_order(warm: Warm, box: str, place: Place) -> dict[str, Any]:
     return {
         "op": "spawn",
@@ -435,10 +433,3 @@ def _limits(resources: Resources) -> dict[str, int]:
     if resources.disk_bytes is not None:
         limits["RLIMIT_FSIZE"] = resources.disk_bytes
     return limits
-
-
-def _tail(log: Path) -> str:
-    try:
-        return log.read_text(errors="replace")[-4000:].strip()
-    except OSError:
-        return ""

@@ -21,6 +21,7 @@ from box_agent.worker.template import ORDER_BYTES
 from schemas.errors import DeadlineExceeded, DriverUnavailable, ErrorInfo, InvalidInput, error_from_info
 
 _END_S: Final = 2.0
+_HEARD_S: Final = 0.1
 
 
 class TemplateGone(Exception):
@@ -126,6 +127,15 @@ class TemplateProcess:
     @property
     def alive(self) -> bool:
         return self._open and not self.process.ended.is_set()
+
+    async def is_gone(self) -> bool:
+        """Whether it has ended, also when that was so just now and nothing was heard of it yet."""
+        try:
+            async with asyncio.timeout(_HEARD_S):
+                await self.process.ended.wait()
+        except TimeoutError:
+            return not self._open
+        return True
 
     async def order(self, order: dict[str, Any], fds: Sequence[int], timeout_s: float) -> Answer:
         """The answer. Raises what the order failed with, `TemplateGone`, `DeadlineExceeded` (it is killed then).

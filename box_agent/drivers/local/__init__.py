@@ -24,6 +24,7 @@ On the far side, in the processes above:
 ``ground``      the first process: derives stages, lends directories
 ``stage``       from the ground to a template's own world
 ``template``    `StagedTemplate`: forks boxes into worlds of their own
+``upper``       from a template to the stage of one that stands on it
 ``landing``     from the template to a box's own world
 ``rootfs``      what of the machine's files a Box sees
 ``mounts``      the mount API

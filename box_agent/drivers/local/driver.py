@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from box_agent.driver import CallRequest, Template
-from box_agent.drivers.forking.driver import LAUNCH_S, MAX_TEMPLATES, ForkingDriver, Place, Warm
+from box_agent.drivers.forking.cache import Warm
+from box_agent.drivers.forking.driver import LAUNCH_S, MAX_TEMPLATES, ForkingDriver, Place
 from box_agent.drivers.forking.environment import Environment, step_failed
 from box_agent.drivers.forking.limits import DEFAULT_PIDS
 from box_agent.drivers.forking.peers import close_all
-from box_agent.drivers.forking.templates import Pidfd, TemplateProcess
+from box_agent.drivers.forking.templates import Pidfd, TemplateGone, TemplateProcess
 from box_agent.drivers.local import rootfs
 from box_agent.drivers.local.builder import Builder
 from box_agent.drivers.local.cgroups import Cgroups
 from box_agent.drivers.local.identity import box_identity, hand_over
 from box_agent.drivers.local.trial import NoBlobs, Unheard, before_trying, explain
+from box_agent.worker import processes
 from schemas.box import BoxDefinition, Policy, Resources, RunStep, SpawnRequest
 from schemas.errors import BoxhubError, LimitExceeded
 from schemas.ids import new_id
@@ -60,7 +62,7 @@ class LocalDriver(ForkingDriver):
         self._cgroups = Cgroups(self._home)
         self._lifeline = os.pipe()  # nobody inherits it, but for the ground, which gets the end to read
         self._open = True
-        self._ushers: dict[TemplateProcess, Pidfd] = {}
+        self._stages: dict[TemplateProcess, Pidfd] = {}  # what ends with everything on it
         self._info = DriverInfo(
             name="local", isolation="namespace", branching="fs", available=False, reason="it was not tried yet"
         )
@@ -108,7 +110,7 @@ class LocalDriver(ForkingDriver):
         await asyncio.to_thread(code.write_bytes, blobs[definition.code])
         definition = definition.model_copy(update={"fingerprint": box, "policy": Policy(network="full")})
         environment = Environment(self._nothing, tuple(packages), variables, empty=True)
-        process = await self._load(definition, environment, code, set_up_in_box=False)
+        process, _ = await self._prepare(definition, environment, [code], self._fresh)
         try:
             warm = Warm(Template(box, "local", 0.0), definition, NoBlobs(), environment, process)
             handle = await self._start(warm, box, directory, Unheard())
@@ -132,7 +134,7 @@ class LocalDriver(ForkingDriver):
     async def _derive(
         self, base: TemplateProcess, definition: BoxDefinition, environment: Environment
     ) -> TemplateProcess:
-        self._ushers = {process: pid for process, pid in self._ushers.items() if not pid.ended.is_set()}
+        self._forget_stages()
         seen = self._seen(environment)
         sources = (environment.directory, *environment.packages)
         binds = dict(zip(map(str, (seen.directory, *seen.packages)), map(str, sources), strict=True))
@@ -141,9 +143,28 @@ class LocalDriver(ForkingDriver):
             LAUNCH_S, {"root": str(self._root), "binds": binds, "network": network}
         )  # fmt: skip
         try:
-            self._ushers[process] = Pidfd(answer["pid"])
+            self._stages[process] = Pidfd(answer["pid"])
         except ProcessLookupError:
             pass  # it has ended, and with it the template: whoever uses that finds out
+        return process
+
+    async def _grow(self, prefix: Warm, environment: Environment) -> TemplateProcess:
+        self._forget_stages()
+        process, _ = await prefix.process.derive(LAUNCH_S)
+        lent: list[int] = []
+        try:
+            self._stages[process] = Pidfd(processes.parent_of(process.process.pid) or process.process.pid)
+            for path in (environment.directory, *environment.packages):
+                order = {"op": "lend", "directory": str(path), "read_only": True}
+                lent += (await (await self._first()).order(order, (), _LEND_S)).fds
+            await process.order({"op": "see", "packages": [p.name for p in environment.packages]}, lent, _LEND_S)
+        except BaseException as error:
+            await self._discard(process)
+            if isinstance(error, ProcessLookupError):
+                raise TemplateGone("it ended as soon as it was made") from error
+            raise
+        finally:
+            close_all(tuple(lent))
         return process
 
     def _seen(self, environment: Environment) -> Environment:
@@ -163,6 +184,9 @@ class LocalDriver(ForkingDriver):
             variables=variables,
         )
 
+    def _forget_stages(self) -> None:
+        self._stages = {process: pid for process, pid in self._stages.items() if not pid.ended.is_set()}
+
     def _for_boxes(self, variables: Mapping[str, str]) -> dict[str, str]:
         return {
             name: value
@@ -171,18 +195,18 @@ class LocalDriver(ForkingDriver):
         }
 
     async def _discard(self, process: TemplateProcess) -> None:
-        usher = self._ushers.pop(process, None)
-        if usher is not None:
-            await _end(usher, at_once=True)
+        stage = self._stages.pop(process, None)
+        if stage is not None:
+            await _end(stage, at_once=True)
         await process.aclose()
 
     async def _end_stages(self) -> None:
         if self._open:
             self._open = False
             os.close(self._lifeline[1])
-        for usher in self._ushers.values():
-            await _end(usher, at_once=False)
-        self._ushers.clear()
+        for stage in self._stages.values():
+            await _end(stage, at_once=False)
+        self._stages.clear()
         if self._lifeline[0] >= 0:
             os.close(self._lifeline[0])
             self._lifeline = (-1, -1)

@@ -55,7 +55,8 @@ class Ground(Template):
             stage.refuse(control, error)
 
     def _lend(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
-        self._lent.append(mounts.take(order["directory"], _LENT))
+        attributes = _LENT | mounts.READ_ONLY if order.get("read_only") else _LENT
+        self._lent.append(mounts.take(order["directory"], attributes))
         return {}
 
     def _answer(self, answer: dict[str, Any]) -> None:

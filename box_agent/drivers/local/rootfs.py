@@ -25,6 +25,9 @@ OWN: Final = "/box/own"
 """The box's private memory file system, and from there to where programs look for it."""
 OWN_PLACES: Final = {"tmp": "/tmp", "home": HOME, "shm": "/dev/shm"}  # noqa: S108 - mounted for each box anew
 
+LEFT_BYTES: Final = 256 * 1024 * 1024
+"""What ``setup`` may leave behind in those, which every box begins with a copy of."""
+
 _SYSTEM: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC: Final = (
     "alternatives", "ca-certificates", "fonts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "locale.alias",
@@ -93,9 +96,20 @@ def build(root: str, binds: Mapping[str, str], network: bool) -> None:
         _bind(needed, root, needed)
     for inside, source in binds.items():
         _bind(source, root, inside)
-    for place in (WORKSPACE, NOTHING, OWN, *OWN_PLACES.values()):
+    for place in (WORKSPACE, ENVIRONMENT, PACKAGES, NOTHING, OWN, *OWN_PLACES.values()):
         _directory(root, place)
     mounts.bind("/proc", _directory(root, "/proc"))  # the kernel wants to see one, before it lets us mount our own
+
+
+def show(directory: int, packages: Mapping[str, int]) -> None:
+    """Detached mounts in place of the environment and of the packages, by name, that this process has seen so far."""
+    mounts.attach(directory, ENVIRONMENT)
+    if not packages:
+        return
+    mounts.mount_tmpfs(PACKAGES, "mode=755,size=1m")
+    for name, fd in packages.items():
+        mounts.attach(fd, _directory(PACKAGES, f"/{name}"))
+    mounts.make_read_only(PACKAGES)
 
 
 def _etc(root: str, network: bool) -> None:

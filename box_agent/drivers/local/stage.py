@@ -18,9 +18,6 @@ from box_agent.drivers.local import mounts, namespaces, privileges, rootfs, secc
 from box_agent.drivers.local.template import StagedTemplate
 from box_agent.worker import kernel
 
-_SCRATCH_BYTES: Final = 256 * 1024 * 1024
-"""What ``setup`` may leave behind, which every box begins with a copy of."""
-
 
 def usher(order: Mapping[str, Any], control: socket.socket, lifeline: int, identity: int) -> NoReturn:
     """In a fresh fork of the ground. Raises what keeps it from being done. Ends when everything on the stage has."""
@@ -71,7 +68,7 @@ def _init(order: Mapping[str, Any], control: socket.socket, lifeline: int) -> No
     mounts.make_private()
     mounts.mount_proc("/proc")
     covered = rootfs.hidden(rootfs.readable())
-    rootfs.mount_own(_SCRATCH_BYTES, covered, inherit=False)
+    rootfs.mount_own(rootfs.LEFT_BYTES, covered, inherit=False)
     if not order["network"]:
         namespaces.raise_loopback()
     wake, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

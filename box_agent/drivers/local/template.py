@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from box_agent.drivers.local import landing, namespaces, privileges
+from box_agent.drivers.local import landing, namespaces, privileges, rootfs, upper
 from box_agent.worker import kernel
 from box_agent.worker.frames import Wire
 from box_agent.worker.keeper import Keeper, keep
@@ -47,7 +48,7 @@ class StagedTemplate(Template):
         self._covered = covered
         self._network = network
         privileges.last_capability()
-        self._own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        self._own_pids = _own_pids()
 
     def _spawn(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         namespaces.unshare(namespaces.PID)
@@ -62,6 +63,27 @@ class StagedTemplate(Template):
         self._close()
         os.close(self._own_pids)
         self._begin(order, fds)
+
+    def _derive(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        """On a stage of its own within this one, with all that this one has loaded."""
+        if os.fork():
+            return {}
+        try:
+            self._close()
+            os.close(self._own_pids)
+            upper.rise(self._covered, self._network)
+            self._own_pids = _own_pids()
+            self._serve_on(fds)
+        except BaseException as error:  # noqa: BLE001 - whoever derives must hear it
+            os.write(fds[0], json.dumps({"failed": f"{type(error).__name__}: {error}"}).encode())
+        finally:
+            os._exit(1)
+
+    def _see(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        """The files of its own environment, which come here and not by way of the template that it was forked from."""
+        directory, *packages = fds
+        rootfs.show(directory, dict(zip(order["packages"], packages, strict=True)))
+        return {}
 
     def _begin(self, order: dict[str, Any], fds: list[int]) -> NoReturn:
         worker, control, workspace, *groups = fds
@@ -86,3 +108,7 @@ class StagedTemplate(Template):
             return InitKeeper(control, work, landed, network=self._network)
 
         keep(keeper, [worker, workspace, landed_write])
+
+
+def _own_pids() -> int:
+    return os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from box_agent.drivers.forking.driver import LAUNCH_S, ForkingDriver, Place, Warm
+from box_agent.drivers.forking.cache import Warm
+from box_agent.drivers.forking.driver import LAUNCH_S, ForkingDriver, Place
 from box_agent.drivers.forking.environment import Environment, run_here
 from box_agent.drivers.forking.templates import TemplateProcess
 from box_agent.worker import processes
@@ -47,6 +48,10 @@ class ProcessDriver(ForkingDriver):
         process, _ = await base.derive(LAUNCH_S)
         return process
 
+    async def _grow(self, prefix: Warm, environment: Environment) -> TemplateProcess:
+        process, _ = await prefix.process.derive(LAUNCH_S)
+        return process
+
     def _seen(self, environment: Environment) -> Environment:
         return environment
 
@@ -80,23 +85,24 @@ class ProcessDriver(ForkingDriver):
 
     async def _end_orphans(self, box: str) -> None:
         """What a killed keeper left is a template's child now, or, if that is gone too, anybody's."""
-        while orphans := await asyncio.to_thread(self._unknown, box):
-            if self._forks:  # one of them may be a keeper that we are about to hear of
-                await asyncio.wait(self._forks)
-                orphans &= await asyncio.to_thread(self._unknown, box)
-            for pid in orphans:
+        while True:
+            found = await asyncio.to_thread(lambda: (processes.families(), processes.with_argument(str(self._home))))
+            if self._forks:  # one of them may have been seen, and be a keeper or template that we are about to hear of
+                await asyncio.wait(set(self._forks))
+            strays = self._unknown(box, *found)
+            if not strays:
+                return
+            for pid in strays:
                 await asyncio.to_thread(processes.kill_tree, pid)
 
-    def _unknown(self, box: str) -> set[int]:
+    def _unknown(self, box: str, children: dict[int, list[int]], ours: list[int]) -> set[int]:
         """Processes forked from our templates, or adopted by them, that belong to no box but perhaps to ``box``."""
-        templates = {w.process.process.pid for w in list(self._warm.values())}
+        templates = {process.process.pid for process in (*self._loading, *(warm.process for warm in self._cache))}
         if self._base is not None:
             templates.add(self._base.process.pid)
-        children = processes.families()
         kept = set(templates)
         for other in list(self._handles.values()):
             if other.id != box:
                 kept.update((other.keeper, *processes.below(other.keeper, children)))
-        found = {pid for template in templates for pid in children.get(template, [])}
-        found.update(processes.with_argument(str(self._home)))
+        found = {*ours, *(pid for template in templates for pid in children.get(template, []))}
         return {pid for pid in found - kept if processes.alive(pid)}

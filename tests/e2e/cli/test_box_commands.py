@@ -90,11 +90,21 @@ async def test_a_box_is_built_listed_inspected_and_warm(cli, system):
     assert row["policy"]["secrets"] == ["pin"]
 
     shown = await cli("box", "inspect", "login-shop")
-    for words in ("cat menu.txt > copy", "kind, cups?", "grinder", "CUP=large", "secrets=['pin']", "yes"):
+    for words in ("cat menu.txt > copy", "kind, cups?", "grinder", "CUP=large", "secrets=['pin']", "yes", "STANDS ON"):
         assert words in shown.out, shown
     found = json.loads((await cli("box", "inspect", "login-shop", "--json")).out)
     assert found["explanation"]["layers"] == explanation["layers"]
     assert {s["name"]: s["secrets"] for s in found["definition"]["skills"]} == {"buy": [], "login": ["pin"]}
+    below, own = found["explanation"]["templates"]
+    assert [(t["parts"], t["warm"]) for t in (below, own)] == [(["login"], True), (["login", "shop"], True)]
+    assert (below["prefix"], own["prefix"], own["fingerprint"]) == (
+        "",
+        below["fingerprint"],
+        explanation["fingerprint"],
+    )
+    cached = json.loads((await cli("cache", "ls", "--json")).out)
+    templates = {e["id"]: (e["prefix"], e["size_bytes"] > 0) for e in cached if e["kind"] == "template"}
+    assert templates == {below["fingerprint"]: ("", True), own["fingerprint"]: (below["fingerprint"], True)}
 
     async with aio.connect("buyer", url=system.connection.nats_url) as agent:
         live = await agent.spawn(await agent.boxes.definition("login-shop"))

@@ -122,11 +122,11 @@ async def test_a_box_that_writes_to_its_socket_harms_only_itself(shop: Shop) -> 
 
 async def test_templates_stay_within_their_memory(shop: Shop) -> None:
     box = await shop.spawn(Workshop)
-    shop.driver._template_bytes = 1
+    shop.driver._cache.most_bytes = 1
     other, _ = await shop.template(Workshop().env(OTHER="template"))
     assert [t.fingerprint for t in shop.driver.templates] == [other.fingerprint], "the newest stays, whatever it takes"
     assert await box.call(ask("next")) == 1
-    shop.driver._template_bytes = 10**12
+    shop.driver._cache.most_bytes = 10**12
     again = await shop.spawn(Workshop)
     assert await again.call(ask("next")) == 1
     assert len(shop.driver.templates) == 2

@@ -16,7 +16,7 @@ from box_agent.driver import Handle
 from box_agent.drivers.local.cgroups import Cgroups
 from box_agent.worker import processes
 from schemas.errors import BoxhubError
-from tests.conformance.box.boxes import Broken, Threaded, Workshop
+from tests.conformance.box.boxes import Broken, Prepared, Threaded, Workshop
 from tests.conformance.box.conftest import VARIABLES, Workbench, ask, open_descriptors, usable
 from tests.faults.box.conftest import FORKING
 
@@ -26,6 +26,8 @@ KINDS: tuple[Box, ...] = (
     Workshop().limit(memory_bytes=300_000_000, pids=100, cpus=1.0),
     Threaded(),
     Broken(),
+    Workshop() + Prepared(),
+    Workshop() + Prepared() + Threaded(),
 )
 
 

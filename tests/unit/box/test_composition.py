@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from box_agent.box.box import Box
 from box_agent.box.program import Program
 from box_agent.box.skill import skill
-from schemas.box import ISOLATION_ORDER, Policy, Resources
+from schemas.box import ISOLATION_ORDER, Policy, Resources, codes_of
 from schemas.errors import CompositionConflict, InvalidInput, SkillNotFound
 
 
@@ -86,7 +86,7 @@ def _try(compose: Callable[[], Box]) -> Box | None:
 
 
 def _whole(box: Box) -> Any:
-    return box.pack()[0].model_copy(update={"code": ""})
+    return box.pack()[0].model_copy(update={"code": "", "prefixes": []})
 
 
 def _names(box: Box) -> list[str]:
@@ -202,8 +202,10 @@ class _Here:
 
 def _started(box: Box) -> Program:
     definition, blobs = box.pack()
-    program = Program.unpack(blobs[definition.code])
-    program.start(_Here())
+    program = Program([], {})
+    for code in codes_of(definition):
+        program.add(Program.unpack(blobs[code]))
+        program.start(_Here())
     return program
 
 

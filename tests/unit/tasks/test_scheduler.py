@@ -69,9 +69,16 @@ def test_the_strongest_isolation_is_the_default_and_the_reasons_name_the_losers(
 
 def test_load_is_spread_and_a_warm_template_outweighs_a_little_of_it() -> None:
     assert placed(Demand("x"), node("a", boxes=3), node("b", boxes=2)).node.name == "b"
-    warm = Demand("x", fingerprint="f")
+    warm = Demand("x", fingerprints=("f",))
     assert placed(warm, node("a", boxes=3, templates=["f"]), node("b")).node.name == "a"
     assert placed(warm, node("a", boxes=9, templates=["f"]), node("b")).node.name == "b"
+
+
+def test_the_longest_prefix_that_is_warm_draws_a_box() -> None:
+    box = Demand("x", fingerprints=("a", "ab", "abc"))
+    warm = [node("a", templates=["a"]), node("b", templates=["a", "ab"]), node("c"), node("d", templates=["other"])]
+    assert placed(box, *warm).node.name == "b"
+    assert placed(box, *warm, node("e", templates=["abc"])).node.name == "e"
 
 
 def test_demands_are_the_stronger_of_request_and_policy() -> None:
@@ -96,7 +103,7 @@ demands = st.builds(
     st.just("x"),
     isolation=st.sampled_from(["none", "namespace"]),
     attempt=st.booleans(),
-    fingerprint=st.sampled_from("fg"),
+    fingerprints=st.tuples(st.sampled_from("fg"), st.sampled_from("fg")),
 )
 
 
