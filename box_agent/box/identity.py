@@ -63,8 +63,14 @@ def travels_by_value(module_name: str) -> bool:
     file = getattr(module, "__file__", None)
     if module is None or file is None:
         return module is not None and not hasattr(module, "__path__")  # made in memory, as in a notebook
+    return not _is_installed(file)
+
+
+@lru_cache(maxsize=8192)
+def _is_installed(file: str) -> bool:
+    """Asked of every module there is, for every Box that travels."""
     path = Path(file).resolve()
-    return not any(path.is_relative_to(root) for root in _installed_roots())
+    return any(path.is_relative_to(root) for root in _installed_roots())
 
 
 @lru_cache(maxsize=1)

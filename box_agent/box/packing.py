@@ -49,6 +49,8 @@ class Packed:
 
 def pack(composition: Composition, platform: str) -> Packed:
     """Costs about a millisecond for each part. Raises `InvalidInput` that names what cannot travel (an open file …)."""
+    if not any(part.skills or part.setups for part in composition.parts):
+        return Packed([], "", {}, [])
     parts = [ProgramPart.of(part) for part in composition.parts]
     with _user_modules_by_value():
         try:
