@@ -4,6 +4,7 @@
 ``template``     a process with everything ready that forks a box on demand
 ``imports``      where it imports a Box's modules from, one layer on top of another
 ``carried``      what a fork of it would not carry over
+``rehearsal``    a worker's first call, done once in memory that all boxes share
 ``keeper``       the parent of one box's processes: knows when all have ended
 ``serving``      the worker: takes calls from the node and runs skills
 ``calls``        one call and its answer

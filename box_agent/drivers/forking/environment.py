@@ -252,7 +252,7 @@ class Environments:
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=self._home) as partial:
             work = Path(partial) / "work"
             if done > 0:
-                await asyncio.to_thread(shutil.copytree, self._work(prints[done]), work, symlinks=True)
+                await asyncio.to_thread(_copy_sources, self._work(prints[done]), work)
             else:
                 work.mkdir()
             name = prints[max(done, 0)]
@@ -277,12 +277,17 @@ class Environments:
     def _keep(self, work: Path, digest: str) -> None:
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=self._home) as partial:
             copy = Path(partial) / "work"
-            shutil.copytree(work, copy, symlinks=True)
+            _copy_sources(work, copy)
             _publish(copy, self._work(digest))
 
 
 def _chain(definition: BoxDefinition) -> list[Step]:
     return [step for step in definition.steps if not isinstance(step, PipStep)]
+
+
+def _copy_sources(source: Path, target: Path) -> None:
+    """All but compiled modules: a file that goes over its source within the same second would not be noticed."""
+    shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def _is_dated(step: Step) -> bool:
