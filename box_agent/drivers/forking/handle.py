@@ -202,13 +202,14 @@ class ForkedHandle:
     def _kill(self, pending: PendingCall) -> None:
         if not pending.ended.done():
             said = f"{self._box} was killed: {pending.request.skill} did not end when it was asked to"
-            self._end_because(BoxDied(said, box=self._box))
+            self.end_because(BoxDied(said, box=self._box))
 
     def exceed(self, error: LimitExceeded) -> None:
         """One of its limits was met: it ends now, and its callers are told which."""
-        self._end_because(error)
+        self.end_because(error)
 
-    def _end_because(self, error: BoxhubError) -> None:
+    def end_because(self, error: BoxhubError) -> None:
+        """It ends now, and its callers are told why. Harmless after its end; the first reason holds."""
         if not self._ended.done() and self._error is None and not self._scope.closing:
             self._error = error
             self._scope.spawn(self.stop(0.0), f"kill {self._box}")

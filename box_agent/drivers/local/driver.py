@@ -23,9 +23,10 @@ from box_agent.drivers.local import rootfs
 from box_agent.drivers.local.builder import Builder
 from box_agent.drivers.local.cgroups import Cgroups
 from box_agent.drivers.local.identity import box_identity, hand_over
+from box_agent.drivers.local.ports import Forwarders
 from box_agent.drivers.local.trial import NoBlobs, Unheard, before_trying, explain
 from schemas.box import BoxDefinition, Policy, Resources, RunStep, SpawnRequest
-from schemas.errors import BoxhubError, LimitExceeded
+from schemas.errors import BoxDied, BoxhubError, LimitExceeded
 from schemas.ids import new_id
 from schemas.node import DriverInfo
 
@@ -61,8 +62,14 @@ class LocalDriver(ForkingDriver):
         self._lifeline = os.pipe()  # nobody inherits it, but for the ground, which gets the end to read
         self._open = True
         self._ushers: dict[TemplateProcess, Pidfd] = {}
+        self._forwarders = Forwarders(self._scope, self._lost_ports)
         self._info = DriverInfo(
-            name="local", isolation="namespace", branching="fs", available=False, reason="it was not tried yet"
+            name="local",
+            isolation="namespace",
+            branching="fs",
+            available=False,
+            reason="it was not tried yet",
+            loopback=True,
         )
 
     @property
@@ -190,21 +197,37 @@ class LocalDriver(ForkingDriver):
     # --- boxes --------------------------------------------------------------------------------------------------------
 
     async def _place(self, warm: Warm, box: str, directory: Path, folder: Path) -> Place:
-        resources = warm.definition.resources
+        resources, ports = warm.definition.resources, warm.definition.policy.ports
         if self._identity:
             await asyncio.to_thread(hand_over, directory, self._identity)
         groups = await self._groups(box, resources)
+        lent: list[int] = []
         try:
-            lent = await (await self._first()).order({"op": "lend", "directory": str(directory)}, (), _LEND_S)
+            ground = await self._first()
+            lent += (await ground.order({"op": "lend", "directory": str(directory)}, (), _LEND_S)).fds
+            if ports:
+                lent.append(await self._forwarders.open(ground, box, ports, groups))
         except BaseException:
-            close_all(groups)
+            close_all((*lent, *groups))
             raise
+        scratch_bytes = min(resources.disk_bytes or _SCRATCH_BYTES, _SCRATCH_BYTES)
         return Place(
             Path(rootfs.WORKSPACE),
             {"HOME": rootfs.HOME, "TMPDIR": "/tmp", "USER": "box", "LOGNAME": "box"},  # noqa: S108 - its own
-            {"caps": _caps(resources), "scratch_bytes": min(resources.disk_bytes or _SCRATCH_BYTES, _SCRATCH_BYTES)},
-            (*lent.fds, *groups),
+            {"caps": _caps(resources), "scratch_bytes": scratch_bytes, "ports": bool(ports)},
+            (*lent, *groups),
         )
+
+    def _lost_ports(self, box: str) -> None:
+        handle = self._handles.get(box)
+        if handle is not None:
+            handle.end_because(BoxDied(f"{box} lost its network: its port forwarder has ended", box=box))
+
+    async def _undo(self, box: str) -> None:
+        try:
+            await self._forwarders.close(box)
+        finally:
+            await super()._undo(box)
 
     def _vacate(self, box: str) -> None:
         self._cgroups.remove(box)
@@ -226,6 +249,7 @@ class LocalDriver(ForkingDriver):
 
     async def _settle(self, box: str, orphaned: bool) -> BoxhubError | None:
         """The kernel ended all of its pid namespace before its keeper was gone."""
+        await self._forwarders.close(box)
         resources = self._handles[box].resources
         why = None
         if self._cgroups.limits(resources):

@@ -29,12 +29,16 @@ _INTERFACE: Final = struct.Struct("16sH22x")
 
 def unshare(which: int) -> None:
     """New ones for this process; of `PID` for the children that it forks from now on."""
-    call("unshare", which, about=", ".join(name for flag, name in _NAMES.items() if which & flag))
+    call("unshare", which, about=_said(which))
 
 
-def join_pid(fd: int) -> None:
-    """Children that are forked from now on are in the pid namespace of ``fd``."""
-    call("setns", fd, PID, about="pid")
+def join(fd: int, which: int) -> None:
+    """Those of ``fd``, a namespace or a process; of `PID` for the children that are forked from now on."""
+    call("setns", fd, which, about=_said(which))
+
+
+def _said(which: int) -> str:
+    return ", ".join(name for flag, name in _NAMES.items() if which & flag)
 
 
 def map_identity(inside: int, user: int, group: int) -> None:

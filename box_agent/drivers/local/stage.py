@@ -24,7 +24,7 @@ _SCRATCH_BYTES: Final = 256 * 1024 * 1024
 def usher(order: Mapping[str, Any], control: socket.socket, lifeline: int, identity: int) -> NoReturn:
     """In a fresh fork of the ground. Raises what keeps it from being done. Ends when everything on the stage has."""
     os.setsid()
-    _hold_nothing_of_the_node()
+    hold_nothing_of_the_node()
     namespaces.unshare(namespaces.MOUNT)
     rootfs.build(order["root"], order["binds"], order["network"])
     mounts.change_root(order["root"])
@@ -48,7 +48,7 @@ def usher(order: Mapping[str, Any], control: socket.socket, lifeline: int, ident
     os._exit(0)
 
 
-def _hold_nothing_of_the_node() -> None:
+def hold_nothing_of_the_node() -> None:
     """Its terminal, or the pipe that somebody reads its output from, must not be kept open by a Box."""
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):

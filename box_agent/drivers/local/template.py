@@ -44,17 +44,17 @@ class StagedTemplate(Template):
                 return {}
         finally:
             if os.getpid() != 1:
-                namespaces.join_pid(self._own_pids)
+                namespaces.join(self._own_pids, namespaces.PID)
         self._leave()
         os.close(self._own_pids)
         self._begin(order, fds)
 
     def _begin(self, order: dict[str, Any], fds: list[int]) -> NoReturn:
-        worker, control, workspace, *groups = fds
+        worker, control, *lent_fds = fds
         try:
-            landing.land({**order, "covered": self._covered, "network": self._network}, workspace, groups)
-            for fd in (workspace, *groups):
-                os.close(fd)
+            lent = landing.Lent.of(order, lent_fds)
+            landing.land({**order, "covered": self._covered, "network": self._network}, lent)
+            lent.close()
         except BaseException as error:  # noqa: BLE001 - whoever spawned must hear it
             os.write(control, json.dumps({"op": "failed", "text": f"{type(error).__name__}: {error}"}).encode())
             os._exit(1)
