@@ -16,6 +16,8 @@ On the node's side:
 ``identity``    as whom boxes run on this machine
 ``trial``       whether it works here: by doing, and why not
 ``cgroups``     limits of a whole box, where the machine lets us set them
+``ports``       `Forwarders`: of the boxes that were granted ports
+``lending``     which directories of the machine a box may be granted
 ==============  ==========================================================
 
 On the far side, in the processes above:
@@ -25,6 +27,8 @@ On the far side, in the processes above:
 ``stage``       from the ground to a template's own world
 ``template``    `StagedTemplate`: forks boxes into worlds of their own
 ``landing``     from the template to a box's own world
+``forwarder``   gives a box single ports of the machine's loopback
+``relay``       carries the box's connections to them
 ``rootfs``      what of the machine's files a Box sees
 ``mounts``      the mount API
 ``namespaces``  unshare, setns, user mappings, the loopback device

@@ -23,6 +23,7 @@ from box_agent.drivers.local import rootfs
 from box_agent.drivers.local.builder import Builder
 from box_agent.drivers.local.cgroups import Cgroups
 from box_agent.drivers.local.identity import box_identity, hand_over
+from box_agent.drivers.local.lending import Lending
 from box_agent.drivers.local.ports import Forwarders
 from box_agent.drivers.local.trial import NoBlobs, Unheard, before_trying, explain
 from schemas.box import BoxDefinition, Policy, Resources, RunStep, SpawnRequest
@@ -50,9 +51,17 @@ class LocalDriver(ForkingDriver):
     )
 
     def __init__(
-        self, home: Path, variables: Mapping[str, str], max_templates: int = MAX_TEMPLATES, template_bytes: int = 0
+        self,
+        home: Path,
+        variables: Mapping[str, str],
+        max_templates: int = MAX_TEMPLATES,
+        template_bytes: int = 0,
+        *,
+        lending: Lending | None = None,
     ) -> None:
+        """``lending``: which directories boxes may be granted; without it all that are nobody's secrets."""
         super().__init__(home, variables, max_templates, template_bytes)
+        self._lending = lending or Lending([home])
         self._root = self._home / "root"
         self._root.mkdir(exist_ok=True, mode=0o700)
         self._nothing = self._home / "nothing"
@@ -70,6 +79,7 @@ class LocalDriver(ForkingDriver):
             available=False,
             reason="it was not tried yet",
             loopback=True,
+            mounts=True,
         )
 
     @property
@@ -143,10 +153,10 @@ class LocalDriver(ForkingDriver):
         seen = self._seen(environment)
         sources = (environment.directory, *environment.packages)
         binds = dict(zip(map(str, (seen.directory, *seen.packages)), map(str, sources), strict=True))
-        network = definition.policy.network == "full"
-        process, answer = await base.derive(
-            LAUNCH_S, {"root": str(self._root), "binds": binds, "network": network}
-        )  # fmt: skip
+        policy = definition.policy
+        granted = await asyncio.to_thread(self._lending.granted, policy.mounts) if policy.mounts else {}
+        details = {"root": str(self._root), "binds": binds, "granted": granted, "network": policy.network == "full"}
+        process, answer = await base.derive(LAUNCH_S, details)
         try:
             self._ushers[process] = Pidfd(answer["pid"])
         except ProcessLookupError:

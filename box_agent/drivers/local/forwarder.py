@@ -15,6 +15,8 @@ from typing import Final, NoReturn
 
 from box_agent.drivers.local import landing, namespaces, privileges, relay
 
+HOME: Final = relay.LOOPBACK
+"""Where a granted port is, in the box: at this address and no other."""
 _LANDED_S: Final = 30.0
 _SAID_BYTES: Final = 1000
 
@@ -70,7 +72,7 @@ def listening(ports: Sequence[int]) -> list[socket.socket]:
     made = []
     for port in ports:
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        sock.bind((relay.LOOPBACK, port))
+        sock.bind((HOME, port))
         sock.listen(relay.BACKLOG)
         made.append(sock)
     return made

@@ -26,7 +26,7 @@ def usher(order: Mapping[str, Any], control: socket.socket, lifeline: int, ident
     os.setsid()
     hold_nothing_of_the_node()
     namespaces.unshare(namespaces.MOUNT)
-    rootfs.build(order["root"], order["binds"], order["network"])
+    rootfs.build(order["root"], order["binds"], order["granted"], order["network"])
     mounts.change_root(order["root"])
     mounts.make_read_only("/")
     if identity:

@@ -136,6 +136,17 @@ class Eager(Caller):
         return str(self.first)
 
 
+class Reader(Box):
+    """Reads a granted directory once, for all its boxes."""
+
+    def setup(self) -> None:
+        self.menu = Path("/data/menu.txt").read_text()
+
+    @skill
+    def kept(self) -> str:
+        return self.menu
+
+
 def _rest(sock: socket.socket) -> bytes:
     found = bytearray()
     while data := sock.recv(2**16):
