@@ -118,16 +118,20 @@ class HostedBox:
                 await items.aclose()  # type: ignore[attr-defined]
 
     async def _call(self, args: list[Any], kwargs: dict[str, Any], call: CallInfo) -> Any:
-        return await self.call(_request(args, kwargs, call))
+        return await self.call(self._asked(args, kwargs, call))
 
     async def _stream(self, args: list[Any], kwargs: dict[str, Any], call: CallInfo) -> AsyncIterator[Any]:
         assert self.agent is not None
-        items = self.stream(_request(args, kwargs, call), self.agent.settings.stream_credit)
+        items = self.stream(self._asked(args, kwargs, call), self.agent.settings.stream_credit)
         try:
             async for item in items:
                 yield item
         finally:
             await items.aclose()  # type: ignore[attr-defined]
+
+    def _asked(self, args: list[Any], kwargs: dict[str, Any], call: CallInfo) -> CallRequest:
+        left = None if call.deadline_at is None else max(0.001, call.deadline_at - time.time())
+        return CallRequest(call.id, call.skill, args, kwargs, call.caller, left, self.request.branch)
 
     @contextmanager
     def _running(self, request: CallRequest, attempt: Attempt | None) -> Iterator[Handle]:
@@ -182,8 +186,3 @@ class HostedBox:
         said = "lived for its" if limit == "wall_s" else "was not called for"
         self.exceeded = LimitExceeded(f"box {self.id!r} {said} {seconds:g} s", limit=limit, box=self.id)
         end(self.exceeded)
-
-
-def _request(args: list[Any], kwargs: dict[str, Any], call: CallInfo) -> CallRequest:
-    left = None if call.deadline_at is None else max(0.001, call.deadline_at - time.time())
-    return CallRequest(call.id, call.skill, args, kwargs, call.caller, left)

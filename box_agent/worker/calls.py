@@ -27,6 +27,8 @@ class RunningCall:
     send: Send
     caller: str = ""
     branch: str = ""
+    conversation: str = ""
+    task: str = ""
     credit: int = 0
     deadline_at: float | None = None
     cancelled: bool = False
@@ -46,6 +48,8 @@ class RunningCall:
             send=send,
             caller=frame.get("caller", ""),
             branch=frame.get("branch", ""),
+            conversation=frame.get("conversation", ""),
+            task=frame.get("task", ""),
             credit=frame.get("credit", 0),
             deadline_at=None if timeout_s is None else time.time() + timeout_s,
         )

@@ -64,6 +64,9 @@ class WorkerLink(asyncio.Protocol):
             "kwargs": dict(request.kwargs),
             "caller": request.caller,
             "timeout_s": request.timeout_s,
+            "branch": request.branch,
+            "conversation": request.conversation,
+            "task": request.task,
             "credit": credit,
         }
         try:
