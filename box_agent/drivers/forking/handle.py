@@ -77,7 +77,7 @@ class ForkedHandle:
         self._scope = around.scope
         self._settle = around.settle
         self._socket = sockets[0]
-        self._link = WorkerLink(self._on_request, self._on_emit)
+        self._link = WorkerLink(self._on_request, self._on_emit, self._on_broken)
         self._requests = 0
         self._asked = False
         self._error: BoxhubError | None = None
@@ -280,6 +280,9 @@ class ForkedHandle:
         )
 
     # --- what the box says by itself ----------------------------------------------------------------------------------
+
+    def _on_broken(self, why: str) -> None:
+        self.end_because(BoxDied(f"{self._box} {why}", box=self._box))
 
     def _on_output(self, text: str, dropped: int) -> None:
         self._surroundings.emit(self._box, "", "output", {"text": text, "dropped": dropped})

@@ -16,7 +16,7 @@ from typing import ClassVar, Final
 from box_agent.driver import CallRequest, Template
 from box_agent.drivers.forking.driver import LAUNCH_S, MAX_TEMPLATES, ForkingDriver, Place, Warm
 from box_agent.drivers.forking.environment import Environment, step_failed
-from box_agent.drivers.forking.limits import DEFAULT_PIDS
+from box_agent.drivers.forking.limits import DEFAULT_PIDS, OPEN_FILES
 from box_agent.drivers.forking.peers import close_all
 from box_agent.drivers.forking.templates import Pidfd, TemplateProcess
 from box_agent.drivers.local import rootfs
@@ -36,7 +36,6 @@ _END_S: Final = 2.0
 _LEND_S: Final = 10.0
 _SCRATCH_BYTES: Final = 256 * 1024 * 1024
 """Of ``/tmp``, ``/dev/shm`` and the home directory together, in memory, unless the box's ``disk_bytes`` is less."""
-_OPEN_FILES: Final = 8192
 _MORE_PROCESSES: Final = 64
 """Than the limit says are not possible at all; between the two the box is ended, and told why."""
 _NOT_FOR_BOXES: Final = ("PIP_*", "*_proxy", "*_PROXY")
@@ -277,7 +276,7 @@ class LocalDriver(ForkingDriver):
 def _caps(resources: Resources) -> dict[str, int]:
     return {
         "RLIMIT_NPROC": (resources.pids or DEFAULT_PIDS) + _MORE_PROCESSES,
-        "RLIMIT_NOFILE": _OPEN_FILES,
+        "RLIMIT_NOFILE": OPEN_FILES,
         "RLIMIT_CORE": 0,
     }
 
