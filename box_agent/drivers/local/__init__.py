@@ -16,6 +16,7 @@ On the node's side:
 ``identity``    as whom boxes run on this machine
 ``trial``       whether it works here: by doing, and why not
 ``cgroups``     limits of a whole box, where the machine lets us set them
+``delegation``  a cgroup of version 2 made ready to have groups with limits
 ``ports``       `Forwarders`: of the boxes that were granted ports
 ``lending``     which directories of the machine a box may be granted
 ==============  ==========================================================
