@@ -254,6 +254,7 @@ class LiveBox(Model):
     driver: str = ""
     isolation: Isolation = "none"
     branching: Branching = "replay"
+    reaches: str = ""  # beyond its own files, for people: network, ports, directories of its node's machine
     branch: str = ""  # the branch whose files are mounted
     owner: str = ""  # address that spawned it; when the owner is gone, so is the box
     skills: list[SkillSpec] = Field(default_factory=list)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from box_agent.bus.skills import CallInfo, ForwardedSkill
 from box_agent.driver import CallRequest, Handle
-from schemas.box import LiveBox, SpawnRequest
+from schemas.box import LiveBox, Policy, SpawnRequest
 from schemas.errors import BoxDied, BoxhubError, BoxNotFound, Cancelled, LimitExceeded, SkillFailed, Unavailable
 from schemas.model import timestamp
 from schemas.node import DriverInfo
@@ -24,6 +24,18 @@ if TYPE_CHECKING:
     from box_agent.runner import Attempt
 
 Limit = Literal["wall_s", "idle_s"]
+
+
+def reaches(policy: Policy, driver: DriverInfo) -> str:
+    """What a box of this driver can get at, beyond its own files, as it is and not as it was wished."""
+    if driver.isolation == "none":
+        return "whatever its node can"
+    network = {
+        "none": "no network",
+        "loopback": ", ".join(f"127.0.0.1:{port}" for port in sorted(policy.ports)) or "no network",
+        "full": "the machine's network",
+    }[policy.network]
+    return "; ".join([network, *(f"reads {mount.source}" for mount in policy.mounts)])
 
 
 class HostedBox:
@@ -80,6 +92,7 @@ class HostedBox:
         self.record.driver = driver.name
         self.record.isolation = driver.isolation
         self.record.branching = driver.branching
+        self.record.reaches = reaches(self.request.definition.policy, driver)
 
     def serve(self, handle: Handle) -> None:
         """Its process is ready: take calls."""

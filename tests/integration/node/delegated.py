@@ -18,7 +18,11 @@ from schemas.box import Resources
 def main(group: Path, controller: str) -> None:
     (group / "cgroup.procs").write_text(str(os.getpid()))
     place, enabled = delegation.enabled(group, [controller])
-    said: dict[str, object] = {"place": str(place), "enabled": enabled, "inside": (group / "cgroup.procs").read_text().split()}
+    said: dict[str, object] = {
+        "place": str(place),
+        "enabled": enabled,
+        "inside": (group / "cgroup.procs").read_text().split(),
+    }
     if enabled:
         own = group / delegation.LEAF
         said["again"] = [str(found) for found in delegation.enabled(own, [controller])[:1]]

@@ -78,6 +78,10 @@ async def test_a_plain_call_belongs_to_no_task(node: Node, planner: Agent) -> No
         assert 0 < seen["left_s"] <= 60
         assert seen["here"]
         assert not seen["cancelled"]
+        (record,) = node.boxes.records()
+        (driver,) = node.info().drivers
+        assert (record.driver, record.isolation) == (driver.name, driver.isolation)
+        assert record.reaches == ("whatever its node can" if driver.name == "process" else "no network")
 
 
 async def test_a_task_has_its_branch_and_its_conversation(node: Node, planner: Agent) -> None:
