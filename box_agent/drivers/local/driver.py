@@ -206,7 +206,7 @@ class LocalDriver(ForkingDriver):
     # --- boxes --------------------------------------------------------------------------------------------------------
 
     async def _place(self, warm: Warm, box: str, directory: Path, folder: Path) -> Place:
-        resources, ports = warm.definition.resources, warm.definition.policy.ports
+        resources, ports = warm.definition.resources, sorted(set(warm.definition.policy.ports))
         if self._identity:
             await asyncio.to_thread(hand_over, directory, self._identity)
         groups = await self._groups(box, resources)
