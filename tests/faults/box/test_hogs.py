@@ -17,7 +17,7 @@ from tests.faults.box.conftest import Shop
 from tests.faults.box.hogs import Hog
 
 SMALL: dict[str, int] = {"memory_bytes": 100_000_000, "pids": 60, "disk_bytes": 4_000_000}
-BOUND_S = 1.5
+BOUND_S = 2.5
 """Within which a neighbour answers, on a machine that is busy with tests. Alone it takes a millisecond or two."""
 
 BY_LIMIT = {
@@ -67,6 +67,8 @@ async def test_the_caller_is_told_which_limit(shop: Shop, skill: str) -> None:
 
 @pytest.mark.parametrize("skill", ENDLESS)
 async def test_what_has_no_end_is_ended_by_its_callers_deadline(shop: Shop, skill: str) -> None:
+    if shop.name != "local":
+        pytest.skip("what bounds a flood is the same code for every driver that forks")
     neighbour = await shop.spawn(Workshop)
     box = await shop.spawn(Hog().limit(**SMALL))
     began = time.monotonic()
