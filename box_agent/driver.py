@@ -84,6 +84,9 @@ class CallRequest:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     caller: str = ""
     timeout_s: float | None = None
+    branch: str = ""  # whose files are in the box's directory
+    conversation: str = ""  # that its task belongs to
+    task: str = ""  # it is an attempt of
 
 
 class Blobs(Protocol):

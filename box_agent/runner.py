@@ -338,6 +338,8 @@ def _call_of(attempt: Attempt, address: str) -> CallInfo:
         address=address,
         caller=HUB,
         branch=spec.branch,
+        conversation=spec.conversation,
+        task=attempt.assignment.task,
         deadline_at=attempt.assignment.deadline_at,
         cancellation=attempt.cancellation,
         emit=attempt.report,

@@ -1,8 +1,8 @@
 """Coffee from a real shop: a browser-like Box, a login on top of it, a shop on top of both, and a web app to talk to.
 
 Run it with ``python examples/03_coffee_shop.py``. The web app is a small server on this machine's
-loopback; the three Boxes may reach its port and nothing else. Each Box is a layer: when the shop is spawned, browser
-and login are cached.
+loopback; the three Boxes may reach its port and nothing else, where the machine can wall a box in. Each Box is a
+layer: when the shop is spawned, browser and login are cached.
 """
 
 import json
@@ -10,6 +10,7 @@ from http.cookiejar import CookieJar
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from secrets import token_hex
+from socket import socket
 from threading import Thread
 from typing import ClassVar
 from urllib.request import HTTPCookieProcessor, ProxyHandler, Request, build_opener
@@ -68,6 +69,12 @@ class Browser(Box, policy=AT_THE_SHOP, files={"browser.json": '{"agent": "coffee
             found: dict[str, str] = json.loads(page.read())
             return found
 
+    @skill
+    def reach(self, port: int) -> bool:
+        """Whether something listens there."""
+        with socket() as sock:
+            return sock.connect_ex(("127.0.0.1", port)) == 0
+
 
 class Login(Box, policy=AT_THE_SHOP, commands=["echo ada > user.txt"]):
     """Needs a sibling with a skill `post`."""
@@ -95,9 +102,12 @@ with visitor.spawn() as live:
     print(f"welcome, {live.login()}")
 
 customer = visitor + shop
+back_door = ThreadingHTTPServer(("127.0.0.1", 0), WebShop)  # on the same loopback, and granted to nobody
 print("cached:", ", ".join(layer.part for layer in customer.explain().layers if layer.cached))
 with customer.spawn() as live:
     print(live.buy_coffee("latte"))
     print(live.buy_coffee("tea"))
+    print(f"isolation: {live.record.isolation}; reaches: {live.record.reaches}")
+    print("the back door:", "open" if live.reach(back_door.server_port) else "closed")
 print("cached:", ", ".join(layer.part or "all of it, warm" for layer in customer.explain().layers if layer.cached))
 server.shutdown()

@@ -133,8 +133,8 @@ class Policy(Value):
     """What a box may reach. Network is none unless granted."""
 
     network: Literal["none", "loopback", "full"] = "none"
-    ports: list[int] = Field(default_factory=list)  # of the node's loopback, that ``loopback`` forwards
-    mounts: list[Mount] = Field(default_factory=list)
+    ports: list[int] = Field(default_factory=list, max_length=32)  # of the node's loopback, that ``loopback`` forwards
+    mounts: list[Mount] = Field(default_factory=list, max_length=8)
     secrets: list[str] = Field(default_factory=list)  # by name; values are the node's
     min_isolation: Isolation = "none"
 
@@ -306,6 +306,7 @@ class LiveBox(Model):
     driver: str = ""
     isolation: Isolation = "none"
     branching: Branching = "replay"
+    reaches: str = ""  # beyond its own files, for people: network, ports, directories of its node's machine
     branch: str = ""  # the branch whose files are mounted
     owner: str = ""  # address that spawned it; when the owner is gone, so is the box
     skills: list[SkillSpec] = Field(default_factory=list)

@@ -159,6 +159,8 @@ class Context:
         directory: Path | None = None,
         deadline_at: float | None = None,
         branch: str = "",
+        conversation: str = "",
+        task: str = "",
         secrets: frozenset[str] = frozenset(),
     ) -> None:
         self._port = port
@@ -169,6 +171,11 @@ class Context:
         self.directory = directory if directory is not None else Path.cwd()
         self.deadline_at = deadline_at
         self.branch = branch
+        """Whose files are in ``directory``; empty when they are nobody else's."""
+        self.conversation = conversation
+        """Of the task, for ``bus.conversations``; empty when it belongs to none, or this is a call and no task."""
+        self.task = task
+        """The call is an attempt of this one; empty for a plain call."""
         self.secrets = secrets
         """Names of those the running skill was granted."""
         self.aio = AsyncContextBus(port)

@@ -48,6 +48,8 @@ class CallInfo:
     address: str
     caller: str = ""
     branch: str = ""
+    conversation: str = ""
+    task: str = ""
     deadline_at: float | None = None
     streamed: bool = False
     """The caller reads a stream; otherwise a streaming skill's items are collected into a list."""
@@ -100,6 +102,8 @@ class OwnSkill:
             skill=call.skill,
             deadline_at=call.deadline_at,
             branch=call.branch,
+            conversation=call.conversation,
+            task=call.task,
         )
 
 

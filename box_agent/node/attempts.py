@@ -109,4 +109,7 @@ def _call(box: HostedBox, assignment: Assignment) -> CallRequest:
         kwargs=spec.arguments,
         caller=HUB,
         timeout_s=min(limits, default=None),
+        branch=box.request.branch,
+        conversation=spec.conversation,
+        task=assignment.task,
     )

@@ -68,6 +68,8 @@ class NodeSettings(BaseSettings):
     """Patterns of the variables of this process that boxes get; all else, secrets first, stays with the node."""
     secrets: Path = Path()
     """Directory with one file per secret, named as the secret; boxes get those their policy names, when they ask."""
+    mounts: tuple[Path, ...] = (Path("/"),)
+    """Directories below which boxes may be granted directories; secrets and the platform's own are refused anyway."""
     beat_s: float = Field(default=2.0, gt=0)
     template_bytes: int = Field(default_factory=lambda: memory_bytes() // 8, ge=0)
     """Memory of warm templates, for each driver; the least recently used go first. 0: no such limit."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Final, Self
+from pathlib import Path
+from typing import Self
 
 import structlog
 
 from box_agent.driver import Driver
 from box_agent.drivers.local.driver import LocalDriver
+from box_agent.drivers.local.lending import Lending
 from box_agent.drivers.process.driver import ProcessDriver
 from box_agent.node.config import NodeSettings
 from box_agent.node.home import NodeHome
@@ -18,7 +20,6 @@ from schemas.errors import DriverUnavailable
 from schemas.node import DriverInfo
 
 _log = structlog.get_logger("boxhub.node")
-_KINDS: Final = {"local": LocalDriver, "process": ProcessDriver}
 
 
 class Drivers:
@@ -29,11 +30,16 @@ class Drivers:
         self._exits = AsyncExitStack()
 
     @classmethod
-    def of_this_machine(cls, home: NodeHome, settings: NodeSettings) -> Self:
-        """Those that ``settings`` offer, each in a directory of its own."""
+    def of_this_machine(cls, home: NodeHome, settings: NodeSettings, private: Sequence[Path] = ()) -> Self:
+        """Those that ``settings`` offer, each in a directory of its own. ``private``: nothing of it is for boxes."""
         variables, most = settings.variables(), settings.template_bytes
-        kinds = {name: _KINDS[name] for name in settings.drivers}
-        return cls([kind(home.templates / name, variables, template_bytes=most) for name, kind in kinds.items()])
+        secrets = () if settings.secrets == Path() else (settings.secrets,)
+        lending = Lending([home.directory, *secrets, *private], settings.mounts)
+        kinds: dict[str, Callable[[Path], Driver]] = {
+            "local": lambda own: LocalDriver(own, variables, template_bytes=most, lending=lending),
+            "process": lambda own: ProcessDriver(own, variables, template_bytes=most),
+        }
+        return cls([kinds[name](home.templates / name) for name in settings.drivers])
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as exits:

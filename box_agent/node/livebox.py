@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from box_agent.bus.skills import CallInfo, ForwardedSkill
 from box_agent.driver import CallRequest, Handle
-from schemas.box import LiveBox, SpawnRequest
+from schemas.box import LiveBox, Policy, SpawnRequest
 from schemas.errors import BoxDied, BoxhubError, BoxNotFound, Cancelled, LimitExceeded, SkillFailed, Unavailable
 from schemas.model import timestamp
 from schemas.node import DriverInfo
@@ -24,6 +24,18 @@ if TYPE_CHECKING:
     from box_agent.runner import Attempt
 
 Limit = Literal["wall_s", "idle_s"]
+
+
+def reaches(policy: Policy, driver: DriverInfo) -> str:
+    """What a box of this driver can get at, beyond its own files, as it is and not as it was wished."""
+    if driver.isolation == "none":
+        return "whatever its node can"
+    network = {
+        "none": "no network",
+        "loopback": ", ".join(f"127.0.0.1:{port}" for port in sorted(policy.ports)) or "no network",
+        "full": "the machine's network",
+    }[policy.network]
+    return "; ".join([network, *(f"reads {mount.source}" for mount in policy.mounts)])
 
 
 class HostedBox:
@@ -80,6 +92,7 @@ class HostedBox:
         self.record.driver = driver.name
         self.record.isolation = driver.isolation
         self.record.branching = driver.branching
+        self.record.reaches = reaches(self.request.definition.policy, driver)
 
     def serve(self, handle: Handle) -> None:
         """Its process is ready: take calls."""
@@ -118,16 +131,20 @@ class HostedBox:
                 await items.aclose()  # type: ignore[attr-defined]
 
     async def _call(self, args: list[Any], kwargs: dict[str, Any], call: CallInfo) -> Any:
-        return await self.call(_request(args, kwargs, call))
+        return await self.call(self._asked(args, kwargs, call))
 
     async def _stream(self, args: list[Any], kwargs: dict[str, Any], call: CallInfo) -> AsyncIterator[Any]:
         assert self.agent is not None
-        items = self.stream(_request(args, kwargs, call), self.agent.settings.stream_credit)
+        items = self.stream(self._asked(args, kwargs, call), self.agent.settings.stream_credit)
         try:
             async for item in items:
                 yield item
         finally:
             await items.aclose()  # type: ignore[attr-defined]
+
+    def _asked(self, args: list[Any], kwargs: dict[str, Any], call: CallInfo) -> CallRequest:
+        left = None if call.deadline_at is None else max(0.001, call.deadline_at - time.time())
+        return CallRequest(call.id, call.skill, args, kwargs, call.caller, left, self.request.branch)
 
     @contextmanager
     def _running(self, request: CallRequest, attempt: Attempt | None) -> Iterator[Handle]:
@@ -182,8 +199,3 @@ class HostedBox:
         said = "lived for its" if limit == "wall_s" else "was not called for"
         self.exceeded = LimitExceeded(f"box {self.id!r} {said} {seconds:g} s", limit=limit, box=self.id)
         end(self.exceeded)
-
-
-def _request(args: list[Any], kwargs: dict[str, Any], call: CallInfo) -> CallRequest:
-    left = None if call.deadline_at is None else max(0.001, call.deadline_at - time.time())
-    return CallRequest(call.id, call.skill, args, kwargs, call.caller, left)

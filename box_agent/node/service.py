@@ -58,7 +58,7 @@ class Node:
         settings, exits = self.settings, AsyncExitStack()
         async with exits:
             home = await exits.enter_async_context(NodeHome(settings.directory(self._agent_settings)))
-            drivers = Drivers.of_this_machine(home, settings)
+            drivers = Drivers.of_this_machine(home, settings, [self._agent_settings.home])
             self._drivers = await exits.enter_async_context(drivers)
             await home.clear_boxes()
             cache = BlobCache(home.blobs)

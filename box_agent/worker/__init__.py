@@ -9,6 +9,7 @@
 ``serving``      the worker: takes calls from the node and runs skills
 ``calls``        one call and its answer
 ``interrupt``    raising a cancel in the main thread
+``shortage``     which limit of the box an error of Python stands for
 ``execution``    how a skill runs in the main thread: one at a time, or on an event loop
 ``port``         a skill's way to the bus: over the socket to the node
 ``commands``     shell commands of skills, killed as whole trees

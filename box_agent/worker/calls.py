@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from box_agent.worker.frames import Frame
+from box_agent.worker.shortage import limit_met
 from schemas.errors import BoxhubError, Cancelled, InvalidInput, LimitExceeded, SkillFailed
 
 _FRAMES: Final = 20
@@ -27,6 +28,8 @@ class RunningCall:
     send: Send
     caller: str = ""
     branch: str = ""
+    conversation: str = ""
+    task: str = ""
     credit: int = 0
     deadline_at: float | None = None
     cancelled: bool = False
@@ -46,6 +49,8 @@ class RunningCall:
             send=send,
             caller=frame.get("caller", ""),
             branch=frame.get("branch", ""),
+            conversation=frame.get("conversation", ""),
+            task=frame.get("task", ""),
             credit=frame.get("credit", 0),
             deadline_at=None if timeout_s is None else time.time() + timeout_s,
         )
@@ -104,9 +109,10 @@ class RunningCall:
             return error
         if self.cancelled:
             return Cancelled(f"{self.skill} was cancelled", skill=self.skill)
-        if isinstance(error, MemoryError):
-            return LimitExceeded(f"{self.skill} ran out of memory", limit="memory_bytes", skill=self.skill)
+        limit = limit_met(error)
         said = str(error)
+        if limit:
+            return LimitExceeded(f"{self.skill} met the box's limit {limit!r}: {said}", limit=limit, skill=self.skill)
         return SkillFailed(
             f"{self.skill}: {type(error).__name__}{': ' if said else ''}{said}",
             type=type(error).__name__,

@@ -105,6 +105,8 @@ class Worker:
             directory=self._surroundings.directory,
             deadline_at=call.deadline_at,
             branch=call.branch,
+            conversation=call.conversation,
+            task=call.task,
             secrets=self._program.secrets_of(call.skill),
         )
 

@@ -27,12 +27,12 @@ def boxes(
         show_json(found)
         return
     rows = (
-        (b["id"], b["kind"], b["state"], b["node"], b["isolation"], b["branch"], ago(b["started_at"]),
+        (b["id"], b["kind"], b["state"], b["node"], b["isolation"], b["reaches"], b["branch"], ago(b["started_at"]),
          ", ".join(s["name"] for s in b["skills"]))
         for b in found
     )  # fmt: skip
     show_table(
-        ("ADDRESS", "KIND", "STATE", "NODE", "ISOLATION", "BRANCH", "UP", "SKILLS"),
+        ("ADDRESS", "KIND", "STATE", "NODE", "ISOLATION", "REACHES", "BRANCH", "UP", "SKILLS"),
         rows,
         empty="no boxes; spawn one from Python, or attach an agent with box_agent.connect('name')",
     )

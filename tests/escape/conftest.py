@@ -8,19 +8,23 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from box_agent import Box
 from box_agent.driver import Handle
+from box_agent.drivers.local import mounts
 from box_agent.drivers.local.driver import LocalDriver
 from tests.conformance.box.conftest import VARIABLES, Workbench, ask, usable
+from tests.escape.granted import GRANTED, TARGET, Granted
 from tests.escape.hostile import CASES, Facts, Hostile
 
 
@@ -49,17 +53,26 @@ def outside() -> Iterator[Facts]:
         path.bind(f"{folder}/socket")
         Path(folder, "socket").chmod(0o777)
         path.listen()
+        granted = stack.sock(socket.socket(socket.AF_INET6))
+        granted.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        granted.bind(("::", 0))
+        granted.listen()
+        threading.Thread(target=_greet, args=(granted,), daemon=True).start()
+        lent = _lent(Path(folder, "lent"))
         victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         key = secrets.randbelow(2**30) + 1
         segment = ctypes.CDLL(None).shmget(key, 4096, 0o1666)
         os.environ["NODE_SECRET"] = token = f"node-{secrets.token_hex(8)}"
         try:
             yield {
-                "secret": str(secret), "tcp_port": tcp.getsockname()[1], "address": _address(), "abstract": name,
+                "lent": str(lent), "granted_port": granted.getsockname()[1], "secret": str(secret),
+                "tcp_port": tcp.getsockname()[1], "address": _address(), "abstract": name,
                 "socket": f"{folder}/socket", "victim": victim.pid, "shm_key": key, "node_secret": token,
                 "other_secret": f"other-{secrets.token_hex(8)}", "argument": "pytest", "prefix": sys.base_prefix,
                 "homes": [str(path) for path in Path.home().iterdir() if not _leads_home(path)],
             }  # fmt: skip
+            if os.path.ismount(lent / "inner"):
+                mounts.unmount(str(lent / "inner"))
             assert victim.poll() is None, "the victim lives"
             assert secret.read_text() == "hunter2"
         finally:
@@ -67,6 +80,24 @@ def outside() -> Iterator[Facts]:
             ctypes.CDLL(None).shmctl(segment, 0, None)
             victim.kill()
             victim.wait()
+
+
+def _lent(folder: Path) -> Path:
+    """A directory that everybody may write to, so that nothing but the wall keeps a box from it."""
+    folder.mkdir()
+    folder.chmod(0o777)
+    data, tool = folder / "data.txt", folder / "tool"
+    data.write_text("lent")
+    data.chmod(0o666)
+    tool.write_text("#!/bin/sh\ntrue\n")
+    tool.chmod(0o755)
+    (folder / "way").symlink_to("../secret")
+    (folder / "inner").mkdir()
+    (folder / "inner").chmod(0o777)
+    with suppress(PermissionError):  # an ordinary user cannot, and then it is not there either
+        os.mknod(folder / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        (folder / "null").chmod(0o666)
+    return folder
 
 
 class Sockets:
@@ -82,7 +113,20 @@ class Sockets:
 
     def __exit__(self, *exc_info: object) -> None:
         for sock in self._socks:
+            with suppress(OSError):  # nobody is connected
+                sock.shutdown(socket.SHUT_RDWR)  # whoever waits in a thread is told
             sock.close()
+
+
+def _greet(sock: socket.socket) -> None:
+    """Until it is shut down."""
+    while True:
+        try:
+            connection, _ = sock.accept()
+        except OSError:
+            return
+        with connection:
+            connection.sendall(b"granted")
 
 
 def _address() -> str:
@@ -101,9 +145,9 @@ def _leads_home(path: Path) -> bool:
 
 @asynccontextmanager
 async def hostile(
-    driver: LocalDriver, folder: Path, facts: Facts, lower: Box = Box.empty
+    driver: LocalDriver, folder: Path, facts: Facts, lower: Box = Box.empty, *, granted: bool = False
 ) -> AsyncIterator[tuple[Workbench, Handle]]:
-    """A live `Hostile`, on top of ``lower`` if there is one, and another box beside it that holds a secret."""
+    """A live `Hostile` or `Granted`, on top of ``lower`` if there is one, and another box beside it with a secret."""
     async with AsyncExitStack() as stack:
         stack.push_async_callback(driver.aclose)
         if driver.boot == LocalDriver.boot:
@@ -118,19 +162,27 @@ async def hostile(
         await bench.template(lower + Hostile().files({"module.py": "x = 1"}))
         for made in (folder / "driver" / "environments").iterdir():
             made.chmod(0o777)  # so that nothing but the wall keeps a box from writing there
-        yield bench, await bench.spawn(lower + Hostile().files({"module.py": "x = 1"}))
+        box: Box = Hostile()
+        if granted:
+            box = Granted().allow(ports=[facts["granted_port"]], mounts={TARGET: facts["lent"]})
+        yield bench, await bench.spawn(lower + box.files({"module.py": "x = 1"}))
 
 
-async def outcomes(hole: str = "", cases: Sequence[str] = tuple(CASES), lower: Box = Box.empty) -> dict[str, str]:
-    """Case → what came of it, with or without a hole in the wall."""
+async def outcomes(
+    hole: str = "", cases: Sequence[str] = tuple(CASES), lower: Box = Box.empty, *, granted: bool = False
+) -> dict[str, str]:
+    """Case → what came of it, with or without a hole in the wall, by a box that was granted something or nothing."""
     folder = Path(tempfile.mkdtemp(prefix="boxhub-escape-"))
     try:
         with outside() as facts:
-            hole = hole.replace("OUTSIDE", str(Path(facts["secret"]).parent))
+            hole = hole.replace("OUTSIDE", str(Path(facts["secret"]).parent)).replace("PORT", str(facts["tcp_port"]))
             driver = with_hole(hole)(folder / "driver", VARIABLES)
-            async with hostile(driver, folder, facts, lower) as (_, box):
-                found = {case: await box.call(ask("attempt", case, facts)) for case in cases}
+            async with hostile(driver, folder, facts, lower, granted=granted) as (_, box):
+                skills = {case: "misuse" if case in GRANTED else "attempt" for case in cases}
+                found = {case: await box.call(ask(skill, case, facts)) for case, skill in skills.items()}
                 assert await box.call(ask("alive"))
+                if granted and not hole:
+                    assert await box.call(ask("use", facts)) == "grantedlent"
         return found
     finally:
         shutil.rmtree(folder)
@@ -140,3 +192,9 @@ async def outcomes(hole: str = "", cases: Sequence[str] = tuple(CASES), lower: B
 def held() -> dict[str, str]:
     """All cases against the whole wall, once."""
     return asyncio.run(outcomes())
+
+
+@pytest.fixture(scope="session")
+def held_with_grants() -> dict[str, str]:
+    """All cases, by a box that was granted something."""
+    return asyncio.run(outcomes(cases=[*GRANTED, *CASES], granted=True))

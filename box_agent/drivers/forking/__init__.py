@@ -10,7 +10,8 @@
 ``link``         the node's end of the worker's socket: calls, streams, requests
 ``keeping``      the node's end of the keeper's socket: output, and how the box ended
 ``peers``        messages with descriptors, and the pid of who sent them
-``limits``       processes and memory of a whole box
+``limits``       processes, memory and files of a whole box
+``disk``         what boxes have on the node's disk
 ``leftovers``    what is on the disk for each box, and the sweep of what a dead node left
 ===============  ====================================================================
 """

@@ -77,7 +77,7 @@ class ForkedHandle:
         self._scope = around.scope
         self._settle = around.settle
         self._socket = sockets[0]
-        self._link = WorkerLink(self._on_request, self._on_emit)
+        self._link = WorkerLink(self._on_request, self._on_emit, self._on_broken)
         self._requests = 0
         self._asked = False
         self._error: BoxhubError | None = None
@@ -202,13 +202,14 @@ class ForkedHandle:
     def _kill(self, pending: PendingCall) -> None:
         if not pending.ended.done():
             said = f"{self._box} was killed: {pending.request.skill} did not end when it was asked to"
-            self._end_because(BoxDied(said, box=self._box))
+            self.end_because(BoxDied(said, box=self._box))
 
     def exceed(self, error: LimitExceeded) -> None:
         """One of its limits was met: it ends now, and its callers are told which."""
-        self._end_because(error)
+        self.end_because(error)
 
-    def _end_because(self, error: BoxhubError) -> None:
+    def end_because(self, error: BoxhubError) -> None:
+        """It ends now, and its callers are told why. Harmless after its end; the first reason holds."""
         if not self._ended.done() and self._error is None and not self._scope.closing:
             self._error = error
             self._scope.spawn(self.stop(0.0), f"kill {self._box}")
@@ -279,6 +280,9 @@ class ForkedHandle:
         )
 
     # --- what the box says by itself ----------------------------------------------------------------------------------
+
+    def _on_broken(self, why: str) -> None:
+        self.end_because(BoxDied(f"{self._box} {why}", box=self._box))
 
     def _on_output(self, text: str, dropped: int) -> None:
         self._surroundings.emit(self._box, "", "output", {"text": text, "dropped": dropped})

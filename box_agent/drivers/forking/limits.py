@@ -1,8 +1,8 @@
-"""Limits that concern all processes of a box together: their number, and their memory.
+"""Limits that concern all processes of a box together: their number, their memory, and their files.
 
 Plain processes have no kernel object that holds such a sum, so this looks. A full look costs 15 µs for each process of
 the machine; it is taken when the number of threads of the whole machine has grown, which costs one small read to know,
-and for boxes with a memory limit every second.
+and for boxes with a memory limit every second. What boxes have on the disk is `disk`'s to know.
 """
 
 from __future__ import annotations
@@ -12,13 +12,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
+from box_agent.drivers.forking.disk import DiskWatch, OnDisk
 from box_agent.worker import processes
 from schemas.box import Resources
 from schemas.errors import LimitExceeded
 
 DEFAULT_PIDS: Final = 512
+OPEN_FILES: Final = 8192
+"""Of each process."""
 _LOOK_S: Final = 0.1
 _MEMORY_S: Final = 1.0
+_DISK_S: Final = 0.5
 _GROWN: Final = 32
 _OF_A_BOX: Final = 3
 """Threads that it begins with: the keeper's, the worker's two. A box more is no reason to look at all of them."""
@@ -27,17 +31,11 @@ _LOAD: Final = Path("/proc/loadavg")
 Exceeded = Callable[[str, Resources], LimitExceeded | None]
 
 
-class Limited(Protocol):
+class Limited(OnDisk, Protocol):
     """A live box as far as this is concerned."""
 
     @property
-    def id(self) -> str: ...
-
-    @property
     def keeper(self) -> int: ...
-
-    @property
-    def resources(self) -> Resources: ...
 
     def exceed(self, error: LimitExceeded) -> None:
         """End it, and tell everybody why."""
@@ -45,7 +43,7 @@ class Limited(Protocol):
 
 
 class LimitWatch:
-    """Ends boxes that have more processes or more memory than they may."""
+    """Ends boxes that have more processes, memory or files than they may."""
 
     def __init__(self, boxes: Callable[[], Mapping[str, Limited]], exceeded: Exceeded) -> None:
         """``exceeded``: what else is known of a box with a memory limit, asked as often as its memory is weighed."""
@@ -53,6 +51,8 @@ class LimitWatch:
         self._exceeded = exceeded
         self._threads = 0
         self._memory_at = 0.0
+        self._disk = DiskWatch()
+        self._disk_at = 0.0
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -62,6 +62,7 @@ class LimitWatch:
             boxes = list(self._boxes().values())
             if not boxes:
                 continue
+            await self._look_at_disk(boxes)
             weigh = loop.time() - self._memory_at >= _MEMORY_S and any(b.resources.memory_bytes for b in boxes)
             threads = _threads() - _OF_A_BOX * len(boxes)
             self._threads = min(self._threads, threads)
@@ -72,6 +73,15 @@ class LimitWatch:
                 self._memory_at = loop.time()
             for box, error in await asyncio.to_thread(_look, boxes, weigh, self._exceeded):
                 box.exceed(error)
+
+    async def _look_at_disk(self, boxes: list[Limited]) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._disk_at < _DISK_S or not any(box.resources.disk_bytes for box in boxes):
+            return
+        self._disk_at = now
+        by_id = {box.id: box for box in boxes}
+        for id, error in await asyncio.to_thread(self._disk.look, boxes):
+            by_id[id].exceed(error)
 
 
 def _look(boxes: list[Limited], weigh: bool, exceeded: Exceeded) -> list[tuple[Limited, LimitExceeded]]:

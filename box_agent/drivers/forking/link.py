@@ -12,6 +12,10 @@ from box_agent.worker.frames import Decoder, Frame, encode
 from schemas.errors import BoxDied, BoxhubError, ErrorInfo, InvalidArguments, Overloaded, error_from_info
 
 _UNSENT_BYTES: Final = 128 * 1024 * 1024
+_BYTES_S: Final = 64 * 1024 * 1024
+_UNASKED_S: Final = 8192
+"""Bytes, and frames that nobody asked for (requests, progress, log), that are read of one box in a second. A worker's
+own bounds are below; code that goes around them waits, and the node has time for others."""
 
 
 class PendingCall:
@@ -39,9 +43,14 @@ class PendingCall:
 
 
 class WorkerLink(asyncio.Protocol):
-    """Frames in both directions. ``on_request`` and ``on_emit`` take what the box says by itself."""
+    """Frames in both directions. ``on_request`` and ``on_emit`` take what the box says by itself.
 
-    def __init__(self, on_request: Callable[[Frame], None], on_emit: Callable[[Frame], None]) -> None:
+    ``on_broken`` is called, perhaps more than once, when it cannot be spoken with any more, with the reason.
+    """
+
+    def __init__(
+        self, on_request: Callable[[Frame], None], on_emit: Callable[[Frame], None], on_broken: Callable[[str], None]
+    ) -> None:
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done once it takes calls; `BoxDied`, or what its set-up raised, when it never will."""
         self.calls: dict[str, PendingCall] = {}
@@ -49,6 +58,10 @@ class WorkerLink(asyncio.Protocol):
         self._decoder = Decoder()
         self._on_request = on_request
         self._on_emit = on_emit
+        self._on_broken = on_broken
+        self._second = 0
+        self._bytes = 0
+        self._unasked = 0
 
     # --- out ----------------------------------------------------------------------------------------------------------
 
@@ -64,6 +77,9 @@ class WorkerLink(asyncio.Protocol):
             "kwargs": dict(request.kwargs),
             "caller": request.caller,
             "timeout_s": request.timeout_s,
+            "branch": request.branch,
+            "conversation": request.conversation,
+            "task": request.task,
             "credit": credit,
         }
         try:
@@ -85,7 +101,11 @@ class WorkerLink(asyncio.Protocol):
 
     def send(self, frame: Frame) -> None:
         """Harmless when the worker is gone: how it ended is told to every caller."""
-        if self._transport is not None and not self._transport.is_closing():
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._transport.get_write_buffer_size() > _UNSENT_BYTES:
+            self._break_off("does not read what it is answered")
+        else:
             self._transport.write(encode(frame))
 
     def _write(self, data: bytes) -> None:
@@ -110,17 +130,34 @@ class WorkerLink(asyncio.Protocol):
             for frame in self._decoder.feed(data):
                 self._arrived(frame)
         except (ValueError, KeyError, TypeError):  # code in the box wrote to the socket: it cannot be trusted any more
-            self.close()
+            self._break_off("wrote to the platform's own socket")
+        else:
+            self._pace(len(data))
+
+    def _pace(self, size: int) -> None:
+        """Read no more of this box in this second when it has said enough."""
+        assert self._transport is not None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if int(now) != self._second:
+            self._second, self._bytes, self._unasked = int(now), 0, 0
+        self._bytes += size
+        if (self._bytes > _BYTES_S or self._unasked > _UNASKED_S) and not self._transport.is_closing():
+            self._transport.pause_reading()
+            loop.call_at(self._second + 1, self._transport.resume_reading)
+
+    def _break_off(self, why: str) -> None:
+        self.close()
+        self._on_broken(why)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Calls stay pending: they have failed when the box is known to have ended, not before."""
 
     def _arrived(self, frame: Frame) -> None:
         kind = frame["t"]
-        if kind == "request":
-            self._on_request(frame)
-        elif kind == "emit":
-            self._on_emit(frame)
+        if kind in ("request", "emit"):
+            self._unasked += 1
+            (self._on_request if kind == "request" else self._on_emit)(frame)
         elif kind in ("ready", "failed"):
             self._started(frame)
         elif (call := self.calls.get(frame["id"])) is not None:

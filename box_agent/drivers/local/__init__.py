@@ -16,6 +16,9 @@ On the node's side:
 ``identity``    as whom boxes run on this machine
 ``trial``       whether it works here: by doing, and why not
 ``cgroups``     limits of a whole box, where the machine lets us set them
+``delegation``  a cgroup of version 2 made ready to have groups with limits
+``ports``       `Forwarders`: of the boxes that were granted ports
+``lending``     which directories of the machine a box may be granted
 ==============  ==========================================================
 
 On the far side, in the processes above:
@@ -26,6 +29,8 @@ On the far side, in the processes above:
 ``template``    `StagedTemplate`: forks boxes into worlds of their own
 ``upper``       from a template to the stage of one that stands on it
 ``landing``     from the template to a box's own world
+``forwarder``   gives a box single ports of the machine's loopback
+``relay``       carries the box's connections to them
 ``rootfs``      what of the machine's files a Box sees
 ``mounts``      the mount API
 ``namespaces``  unshare, setns, user mappings, the loopback device

@@ -15,10 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from box_agent.drivers.local import delegation
 from box_agent.worker import processes
 from schemas.box import Resources
 from schemas.errors import LimitExceeded
 
+CONTROLLERS: Final = ("cpu", "memory", "pids")
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _MARGIN: Final = 64
 """Of processes above the limit: who looks at the number must see it exceeded, to say so."""
@@ -111,15 +113,12 @@ def _places() -> dict[str, Path]:
     own = dict(_own_groups())
     for kind, options, mount in _mounts():
         if kind == "cgroup2":
-            place = mount / own.get("", "").lstrip("/")
-            if not _writable(place):
-                continue
-            enabled = (place / "cgroup.subtree_control").read_text().split()
-            found.update({name: place for name in enabled if name in ("cpu", "memory", "pids")})
+            place, enabled = delegation.enabled(mount / own.get("", "").lstrip("/"), CONTROLLERS)
+            found.update(dict.fromkeys(enabled, place))
         else:
-            for name in {"cpu", "memory", "pids"} & set(options):
+            for name in set(CONTROLLERS) & set(options):
                 place = mount / own.get(name, "").lstrip("/")
-                if _writable(place):
+                if delegation.writable(place):
                     found[name] = place
     return found
 
@@ -141,10 +140,6 @@ def _mounts() -> Iterator[tuple[str, list[str], Path]]:
         kind, _, options = after.split(" ", 2)
         if kind in ("cgroup", "cgroup2"):
             yield kind, options.split(","), Path(before.split()[4])
-
-
-def _writable(place: Path) -> bool:
-    return place.is_dir() and os.access(place, os.W_OK)
 
 
 def _out_of_memory(text: str) -> bool:

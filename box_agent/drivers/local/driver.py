@@ -17,17 +17,19 @@ from box_agent.driver import CallRequest, Template
 from box_agent.drivers.forking.cache import Warm
 from box_agent.drivers.forking.driver import LAUNCH_S, MAX_TEMPLATES, ForkingDriver, Place
 from box_agent.drivers.forking.environment import Environment, step_failed
-from box_agent.drivers.forking.limits import DEFAULT_PIDS
+from box_agent.drivers.forking.limits import DEFAULT_PIDS, OPEN_FILES
 from box_agent.drivers.forking.peers import close_all
 from box_agent.drivers.forking.templates import Pidfd, TemplateGone, TemplateProcess
 from box_agent.drivers.local import rootfs
 from box_agent.drivers.local.builder import Builder
 from box_agent.drivers.local.cgroups import Cgroups
 from box_agent.drivers.local.identity import box_identity, hand_over
+from box_agent.drivers.local.lending import Lending
+from box_agent.drivers.local.ports import Forwarders
 from box_agent.drivers.local.trial import NoBlobs, Unheard, before_trying, explain
 from box_agent.worker import processes
 from schemas.box import BoxDefinition, Policy, Resources, RunStep, SpawnRequest
-from schemas.errors import BoxhubError, LimitExceeded
+from schemas.errors import BoxDied, BoxhubError, LimitExceeded
 from schemas.ids import new_id
 from schemas.node import DriverInfo
 
@@ -36,7 +38,6 @@ _END_S: Final = 2.0
 _LEND_S: Final = 10.0
 _SCRATCH_BYTES: Final = 256 * 1024 * 1024
 """Of ``/tmp``, ``/dev/shm`` and the home directory together, in memory, unless the box's ``disk_bytes`` is less."""
-_OPEN_FILES: Final = 8192
 _MORE_PROCESSES: Final = 64
 """Than the limit says are not possible at all; between the two the box is ended, and told why."""
 _NOT_FOR_BOXES: Final = ("PIP_*", "*_proxy", "*_PROXY")
@@ -51,9 +52,17 @@ class LocalDriver(ForkingDriver):
     )
 
     def __init__(
-        self, home: Path, variables: Mapping[str, str], max_templates: int = MAX_TEMPLATES, template_bytes: int = 0
+        self,
+        home: Path,
+        variables: Mapping[str, str],
+        max_templates: int = MAX_TEMPLATES,
+        template_bytes: int = 0,
+        *,
+        lending: Lending | None = None,
     ) -> None:
+        """``lending``: which directories boxes may be granted; without it all that are nobody's secrets."""
         super().__init__(home, variables, max_templates, template_bytes)
+        self._lending = lending or Lending([home])
         self._root = self._home / "root"
         self._root.mkdir(exist_ok=True, mode=0o700)
         self._nothing = self._home / "nothing"
@@ -63,8 +72,15 @@ class LocalDriver(ForkingDriver):
         self._lifeline = os.pipe()  # nobody inherits it, but for the ground, which gets the end to read
         self._open = True
         self._stages: dict[TemplateProcess, Pidfd] = {}  # what ends with everything on it
+        self._forwarders = Forwarders(self._scope, self._lost_ports)
         self._info = DriverInfo(
-            name="local", isolation="namespace", branching="fs", available=False, reason="it was not tried yet"
+            name="local",
+            isolation="namespace",
+            branching="fs",
+            available=False,
+            reason="it was not tried yet",
+            loopback=True,
+            mounts=True,
         )
 
     @property
@@ -138,10 +154,10 @@ class LocalDriver(ForkingDriver):
         seen = self._seen(environment)
         sources = (environment.directory, *environment.packages)
         binds = dict(zip(map(str, (seen.directory, *seen.packages)), map(str, sources), strict=True))
-        network = definition.policy.network == "full"
-        process, answer = await base.derive(
-            LAUNCH_S, {"root": str(self._root), "binds": binds, "network": network}
-        )  # fmt: skip
+        policy = definition.policy
+        granted = await asyncio.to_thread(self._lending.granted, policy.mounts) if policy.mounts else {}
+        details = {"root": str(self._root), "binds": binds, "granted": granted, "network": policy.network == "full"}
+        process, answer = await base.derive(LAUNCH_S, details)
         try:
             self._stages[process] = Pidfd(answer["pid"])
         except ProcessLookupError:
@@ -214,21 +230,37 @@ class LocalDriver(ForkingDriver):
     # --- boxes --------------------------------------------------------------------------------------------------------
 
     async def _place(self, warm: Warm, box: str, directory: Path, folder: Path) -> Place:
-        resources = warm.definition.resources
+        resources, ports = warm.definition.resources, sorted(set(warm.definition.policy.ports))
         if self._identity:
             await asyncio.to_thread(hand_over, directory, self._identity)
         groups = await self._groups(box, resources)
+        lent: list[int] = []
         try:
-            lent = await (await self._first()).order({"op": "lend", "directory": str(directory)}, (), _LEND_S)
+            ground = await self._first()
+            lent += (await ground.order({"op": "lend", "directory": str(directory)}, (), _LEND_S)).fds
+            if ports:
+                lent.append(await self._forwarders.open(ground, box, ports, groups))
         except BaseException:
-            close_all(groups)
+            close_all((*lent, *groups))
             raise
+        scratch_bytes = min(resources.disk_bytes or _SCRATCH_BYTES, _SCRATCH_BYTES)
         return Place(
             Path(rootfs.WORKSPACE),
             {"HOME": rootfs.HOME, "TMPDIR": "/tmp", "USER": "box", "LOGNAME": "box"},  # noqa: S108 - its own
-            {"caps": _caps(resources), "scratch_bytes": min(resources.disk_bytes or _SCRATCH_BYTES, _SCRATCH_BYTES)},
-            (*lent.fds, *groups),
+            {"caps": _caps(resources), "scratch_bytes": scratch_bytes, "ports": bool(ports)},
+            (*lent, *groups),
         )
+
+    def _lost_ports(self, box: str) -> None:
+        handle = self._handles.get(box)
+        if handle is not None:
+            handle.end_because(BoxDied(f"{box} lost its network: its port forwarder has ended", box=box))
+
+    async def _undo(self, box: str) -> None:
+        try:
+            await self._forwarders.close(box)
+        finally:
+            await super()._undo(box)
 
     def _vacate(self, box: str) -> None:
         self._cgroups.remove(box)
@@ -250,6 +282,7 @@ class LocalDriver(ForkingDriver):
 
     async def _settle(self, box: str, orphaned: bool) -> BoxhubError | None:
         """The kernel ended all of its pid namespace before its keeper was gone."""
+        await self._forwarders.close(box)
         resources = self._handles[box].resources
         why = None
         if self._cgroups.limits(resources):
@@ -267,7 +300,7 @@ class LocalDriver(ForkingDriver):
 def _caps(resources: Resources) -> dict[str, int]:
     return {
         "RLIMIT_NPROC": (resources.pids or DEFAULT_PIDS) + _MORE_PROCESSES,
-        "RLIMIT_NOFILE": _OPEN_FILES,
+        "RLIMIT_NOFILE": OPEN_FILES,
         "RLIMIT_CORE": 0,
     }
 

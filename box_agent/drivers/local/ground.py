@@ -7,7 +7,7 @@ import os
 import socket
 from typing import Any
 
-from box_agent.drivers.local import mounts, namespaces, stage
+from box_agent.drivers.local import forwarder, mounts, namespaces, stage
 from box_agent.worker import kernel
 from box_agent.worker.rehearsal import rehearse
 from box_agent.worker.template import Template
@@ -35,7 +35,8 @@ def main(fd: int, parent: int, lifeline: int, identity: int) -> None:
 
 
 class Ground(Template):
-    """Orders: ``derive`` (+ the template's socket), ``lend`` (answered with a detached mount of the directory)."""
+    """Orders: ``derive`` (+ the template's socket), ``lend`` (answered with a detached mount of the directory),
+    ``forward`` (+ a lifeline, the socket where the box will come, its cgroups; answered with the forwarder's pid)."""
 
     def __init__(self, control: socket.socket, lifeline: int, identity: int) -> None:
         super().__init__(control)
@@ -58,6 +59,21 @@ class Ground(Template):
         attributes = _LENT | mounts.READ_ONLY if order.get("read_only") else _LENT
         self._lent.append(mounts.take(order["directory"], attributes))
         return {}
+
+    def _forward(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        pid = os.fork()
+        if pid:
+            return {"pid": pid}
+        self._close()
+        try:
+            kernel.unblock_signals()
+            os.setsid()
+            os.close(self._lifeline)
+            stage.hold_nothing_of_the_node()
+            lifeline, meeting, *groups = fds
+            forwarder.serve(order["ports"], lifeline, socket.socket(fileno=meeting), groups, self._identity)
+        finally:
+            os._exit(1)
 
     def _answer(self, answer: dict[str, Any]) -> None:
         import json

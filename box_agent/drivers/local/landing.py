@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 from box_agent.drivers.local import mounts, namespaces, privileges, rootfs, seccomp
 
@@ -18,6 +20,33 @@ _MASKED: Final = (
     "/proc/vmallocinfo",
 )  # fmt: skip
 _KEPT_READABLE: Final = ("/proc/sys",)
+GRANTED: Final = b"+"
+"""What a forwarder says when the ports are there; anything else is why they are not."""
+_GRANTED_S: Final = 10.0
+_SAID_BYTES: Final = 1000
+
+
+@dataclass(frozen=True)
+class Lent:
+    """Descriptors that came with the order for a box, in this order."""
+
+    workspace: int
+    """A detached mount of its directory."""
+    groups: Sequence[int] = ()
+    """Cgroups to enter."""
+    forwarder: int | None = None
+    """Where `forwarder` waits, when the box was granted ports."""
+
+    @classmethod
+    def of(cls, order: Mapping[str, Any], fds: Sequence[int]) -> Self:
+        workspace, *rest = fds
+        forwarder = rest.pop(0) if order["ports"] else None
+        return cls(workspace, rest, forwarder)
+
+    @property
+    def for_worker(self) -> list[int]:
+        """Those that the keeper must not hold open."""
+        return [self.workspace, *([] if self.forwarder is None else [self.forwarder])]
 
 
 def enter_groups(groups: Sequence[int]) -> None:
@@ -27,16 +56,19 @@ def enter_groups(groups: Sequence[int]) -> None:
         os.close(fd)
 
 
-def land(order: Mapping[str, Any], workspace: int) -> None:
-    """In the worker: after this only what the box may do can be done. ``workspace`` is a detached mount."""
+def land(order: Mapping[str, Any], lent: Lent) -> None:
+    """In the worker: after this only what the box may do can be done."""
     privileges.open_to_inspection(True)  # its keeper was closed when it was forked
     own_namespaces(network=order["network"])
-    see_files(order, workspace)
+    forwarder = None if lent.forwarder is None else lend_network(lent.forwarder)
+    see_files(order, lent.workspace)
     see_processes()
     namespaces.unshare(namespaces.USER)  # what is mounted belongs to the namespace it leaves: no power over it any more
     namespaces.map_identity(IDENTITY, 0, 0)
     limit(order["caps"])
     give_up()
+    if forwarder is not None:
+        have_ports(forwarder)
 
 
 def follow(worker: int, *, network: bool) -> None:
@@ -58,6 +90,24 @@ def _wanted(*, network: bool) -> int:
     """``network``: that of the machine, instead of one of its own."""
     wanted = namespaces.MOUNT | namespaces.IPC | namespaces.HOST_NAME | namespaces.CGROUP
     return wanted if network else wanted | namespaces.NETWORK
+
+
+def lend_network(fd: int) -> socket.socket:
+    """To the box's forwarder, which makes the sockets of the granted ports there meanwhile."""
+    forwarder = socket.socket(fileno=fd)
+    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    socket.send_fds(forwarder, [b"."], [own])
+    os.close(own)
+    return forwarder
+
+
+def have_ports(forwarder: socket.socket) -> None:
+    """Wait until the granted ports can be connected to: code of the box may do so at once."""
+    with forwarder:
+        forwarder.settimeout(_GRANTED_S)
+        said = forwarder.recv(_SAID_BYTES)
+    if said != GRANTED:
+        raise OSError(f"its ports cannot be forwarded: {said.decode(errors='replace') or 'the forwarder has ended'}")
 
 
 def see_files(order: Mapping[str, Any], workspace: int) -> None:
@@ -91,6 +141,11 @@ def limit(caps: Mapping[str, int]) -> None:
 def give_up() -> None:
     """Capabilities, and the system calls that nothing in a box needs."""
     privileges.drop_capabilities()
+    close_the_door()
+
+
+def close_the_door() -> None:
+    """No program gives anything back, and the system calls that nothing in a box needs are refused."""
     privileges.gain_nothing_by_exec()
     _FILTER.install()
 

@@ -91,11 +91,16 @@ def make_read_only(target: str) -> None:
     _mount(None, target, None, _MS_REMOUNT | _MS_BIND | READ_ONLY | NO_SETUID | NO_DEVICES)
 
 
+def unmount(target: str) -> None:
+    """Now, or as soon as nobody uses it."""
+    call("umount2", target.encode(), _MNT_DETACH, about=target)
+
+
 def change_root(target: str) -> None:
     """``target``, a mount, becomes ``/`` of this mount namespace; what was ``/`` is gone from it."""
     os.chdir(target)
     syscall(_PIVOT_ROOT[platform.machine()], "pivot_root", b".", b".", about=target)
-    call("umount2", b".", _MNT_DETACH, about="the former root")
+    unmount(".")
     os.chdir("/")
 
 

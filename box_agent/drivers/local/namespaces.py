@@ -29,12 +29,16 @@ _LOOPBACK_UP: Final = ctypes.create_string_buffer(struct.pack("16sH22x", b"lo", 
 
 def unshare(which: int) -> None:
     """New ones for this process; of `PID` for the children that it forks from now on."""
-    call("unshare", which, about=", ".join(name for flag, name in _NAMES.items() if which & flag))
+    call("unshare", which, about=_said(which))
 
 
 def join(fd: int, which: int) -> None:
     """Those of ``fd``, a namespace or a process; of `PID` for the children that are forked from now on."""
-    call("setns", fd, which)
+    call("setns", fd, which, about=_said(which))
+
+
+def _said(which: int) -> str:
+    return ", ".join(name for flag, name in _NAMES.items() if which & flag)
 
 
 def map_identity(inside: int, user: int, group: int) -> None:

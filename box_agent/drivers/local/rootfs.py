@@ -28,7 +28,7 @@ OWN_PLACES: Final = {"tmp": "/tmp", "home": HOME, "shm": "/dev/shm"}  # noqa: S1
 LEFT_BYTES: Final = 256 * 1024 * 1024
 """What ``setup`` may leave behind in those, which every box begins with a copy of."""
 
-_SYSTEM: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+SYSTEM: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC: Final = (
     "alternatives", "ca-certificates", "fonts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "locale.alias",
     "locale.conf", "localtime", "magic", "mime.types", "os-release", "pki/tls/certs", "protocols", "services",
@@ -45,6 +45,8 @@ _OWN_ETC: Final = {
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom")
 _LINKS: Final = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 _SHARED: Final = mounts.READ_ONLY | mounts.NO_SETUID | mounts.NO_DEVICES
+_GRANTED: Final = _SHARED | mounts.NO_PROGRAMS
+"""Granted directories hold data: programs and packages come by steps of the Box, which its fingerprint covers."""
 
 
 def readable() -> list[str]:
@@ -80,11 +82,16 @@ def _outermost(paths: Iterable[Path]) -> list[str]:
     return [str(path) for path in found]
 
 
-def build(root: str, binds: Mapping[str, str], network: bool) -> None:
-    """Mount the Box's file system at ``root``; ``binds``: further directories, path in the Box → path here."""
+def build(root: str, binds: Mapping[str, str], granted: Mapping[str, str], network: bool) -> None:
+    """Mount the Box's file system at ``root``. Path in the Box → path here are ``binds``, what its steps made, and
+    ``granted``, directories of the machine, with all that is mounted in them.
+
+    All of it is locked by the kernel once the template enters a user namespace of its own: its code, however hostile,
+    cannot take an attribute away again. So granted directories are mounted here, not in each box.
+    """
     mounts.mount_tmpfs(root, "mode=755,size=4m")
     mounts.bind("/usr", _directory(root, "/usr"), _SHARED)
-    for name in _SYSTEM:
+    for name in SYSTEM:
         path = Path("/", name)
         if path.is_symlink():
             Path(root, name).symlink_to(path.readlink())
@@ -96,6 +103,8 @@ def build(root: str, binds: Mapping[str, str], network: bool) -> None:
         _bind(needed, root, needed)
     for inside, source in binds.items():
         _bind(source, root, inside)
+    for inside, source in granted.items():
+        _grant(source, _directory(root, inside))
     for place in (WORKSPACE, ENVIRONMENT, PACKAGES, NOTHING, OWN, *OWN_PLACES.values()):
         _directory(root, place)
     mounts.bind("/proc", _directory(root, "/proc"))  # the kernel wants to see one, before it lets us mount our own
@@ -143,6 +152,18 @@ def _bind(source: str, root: str, inside: str) -> None:
         target = root + inside
         Path(target).touch()
     mounts.bind(source, target, _SHARED)
+
+
+def _grant(source: str, target: str) -> None:
+    """Exactly the directory that was looked at: nobody may have put a link in its place since."""
+    directory = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        path = f"/proc/self/fd/{directory}"
+        if (found := str(Path(path).readlink())) != source:
+            raise OSError(f"{source} leads to {found} by now")
+        mounts.bind(path, target, _GRANTED)
+    finally:
+        os.close(directory)
 
 
 def _directory(root: str, inside: str) -> str:

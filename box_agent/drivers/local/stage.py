@@ -23,9 +23,9 @@ def usher(order: Mapping[str, Any], control: socket.socket, lifeline: int, ident
     """In a fresh fork of the ground. Raises what keeps it from being done. Ends when everything on the stage has."""
     kernel.unblock_signals()
     os.setsid()
-    _hold_nothing_of_the_node()
+    hold_nothing_of_the_node()
     namespaces.unshare(namespaces.MOUNT)
-    rootfs.build(order["root"], order["binds"], order["network"])
+    rootfs.build(order["root"], order["binds"], order["granted"], order["network"])
     mounts.change_root(order["root"])
     mounts.make_read_only("/")
     if identity:
@@ -47,7 +47,7 @@ def usher(order: Mapping[str, Any], control: socket.socket, lifeline: int, ident
     os._exit(0)
 
 
-def _hold_nothing_of_the_node() -> None:
+def hold_nothing_of_the_node() -> None:
     """Its terminal, or the pipe that somebody reads its output from, must not be kept open by a Box."""
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):

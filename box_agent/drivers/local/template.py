@@ -86,28 +86,29 @@ class StagedTemplate(Template):
         return {}
 
     def _begin(self, order: dict[str, Any], fds: list[int]) -> NoReturn:
-        worker, control, workspace, *groups = fds
+        worker, control, *others = fds
+        lent = landing.Lent.of(order, others)
         landed, landed_write = os.pipe2(os.O_CLOEXEC)
 
         def work(output: int) -> None:
             sock = socket.socket(fileno=worker)
             os.close(landed)
             try:
-                landing.land({**order, "covered": self._covered, "network": self._network}, workspace)
+                landing.land({**order, "covered": self._covered, "network": self._network}, lent)
             except BaseException as error:  # noqa: BLE001 - whoever spawned must hear it
                 said = BoxDied(f"{order['box']} could not be made: {type(error).__name__}: {error}")
                 Wire(sock).send({"t": "failed", "error": said.to_info().model_dump(mode="json")})
                 os._exit(1)
-            os.close(workspace)
+            os.close(lent.workspace)
             os.write(landed_write, b".")
             os.close(landed_write)
             self._become_worker(sock, output, order)
 
         def keeper() -> Keeper:
-            landing.enter_groups(groups)
+            landing.enter_groups(lent.groups)
             return InitKeeper(control, work, landed, network=self._network)
 
-        keep(keeper, [worker, workspace, landed_write])
+        keep(keeper, [worker, *lent.for_worker, landed_write])
 
 
 def _own_pids() -> int:

@@ -33,7 +33,12 @@ def card_of(box: LiveBox, base_url: str) -> AgentCard:
         default_input_modes=["text/plain", "application/json"],
         default_output_modes=["text/plain", "application/json"],
         skills=[
-            AgentSkill(id=s.name, name=s.name, description=s.description or s.name, tags=[box.box or "box"])
+            AgentSkill(
+                id=s.name,
+                name=s.name,
+                description=s.description or s.name,
+                tags=[box.box or "box", f"isolation:{box.isolation}"],
+            )
             for s in box.skills
         ],
         security_schemes={"bearer": SecurityScheme(http_auth_security_scheme=HTTPAuthSecurityScheme(scheme="bearer"))},

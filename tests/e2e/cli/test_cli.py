@@ -68,6 +68,8 @@ async def test_boxes_call_and_send(cli, shop):
     assert "shop" in done.out, done
     assert "buy" in done.out, done
     assert "shop" in [b["id"] for b in json.loads((await cli("boxes", "--json")).out)]
+    assert "ISOLATION" in done.out, done
+    assert "REACHES" in done.out, done
     called = await cli("call", "shop", "buy", "kind=latte", "cups=2")
     assert json.loads(called.out) == "2 latte"
     got = asyncio.Queue[Any](10)

@@ -69,6 +69,22 @@ async def test_boxes_filter_sort_and_link(page: Page, serve: Serve, town: Town) 
     await expect(rows.filter(has_text="coder-2")).to_contain_text("failed")
 
 
+async def test_a_box_shows_how_it_is_isolated_and_what_it_reaches(page: Page, serve: Serve, town: Town) -> None:
+    browser = next(box for box in town.box_records.values() if box.box == "browser")
+    planner = next(box for box in town.box_records.values() if box.kind == "attached")
+    await visit(page, await serve(town), "boxes?q=127.0.0.1:8080")
+    row = page.get_by_role("table", name="Boxes").locator(".row").filter(has_text=browser.id)
+    await expect(row.get_by_title(browser.reaches)).to_have_text("namespace")
+    await row.click()
+    detail = page.get_by_role("complementary")
+    await expect(detail.locator("dt", has_text="Isolation").locator("+ dd")).to_have_text("namespace")
+    await expect(detail.locator("dt", has_text="Reaches").locator("+ dd")).to_have_text(browser.reaches)
+    await visit(page, page.url.partition("/#")[0], f"boxes/{planner.id}")
+    await expect(detail.locator("dt", has_text="Isolation").locator("+ dd")).to_have_text("none")
+    await visit(page, page.url.partition("/#")[0])
+    await expect(page.get_by_text("local (namespace)").first).to_be_visible()
+
+
 async def test_a_task_shows_its_attempts_and_is_cancelled(page: Page, serve: Serve, town: Town) -> None:
     task = next(task for task in town.task_records.values() if task.state == "working")
     await visit(page, await serve(town), f"tasks/{task.id}")

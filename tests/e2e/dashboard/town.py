@@ -160,7 +160,8 @@ class Town:
                 skills=skills,
             )
         drivers = [
-            DriverInfo(name="process", isolation="none", branching="fs"),
+            DriverInfo(name="local", isolation="namespace", branching="fs", loopback=True, mounts=True),
+            DriverInfo(name="process", isolation="none", branching="fs", loopback=True),
             DriverInfo(name="microvm", isolation="vm", branching="live", available=False, reason="needs /dev/kvm"),
         ]
         for i, node in enumerate(("anvil", "bellows", "crucible", "drift")):
@@ -190,7 +191,9 @@ class Town:
                     kind="live",
                     box=name,
                     node=node,
-                    driver="process",
+                    driver="local",
+                    isolation="namespace",
+                    reaches="127.0.0.1:8080; reads /srv/menus" if name == "browser" else "no network",
                     instance=new_id("i"),
                     state=state,
                     branching="fs",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from box_agent.drivers.local.driver import LocalDriver
 from tests.e2e.running import ROOT, none_left
 
 EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
@@ -55,6 +56,18 @@ async def test_an_example_runs_starts_its_own_hub_and_leaves_nothing(example, tm
     said = await _run(example, tmp_path)
     for line in EXPECTED[example.name]:
         assert line in said
+    if example.name == "03_coffee_shop.py" and await _has_walls(tmp_path):
+        assert re.search(r"isolation: namespace; reaches: 127\.0\.0\.1:\d+\n", said)
+        assert "the back door: closed" in said
+
+
+async def _has_walls(tmp_path: Path) -> bool:
+    """Whether this machine can do what its boxes are expected to stand behind."""
+    driver = LocalDriver(tmp_path / "driver", {})
+    try:
+        return (await driver.probe()).available
+    finally:
+        await driver.aclose()
 
 
 async def test_the_readme_code_runs(tmp_path):

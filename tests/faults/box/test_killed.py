@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -141,22 +140,6 @@ async def test_too_many_processes_end_the_box(shop: Shop, flag: Flag) -> None:
     assert exceeded.value.details["limit"] == "pids"
     assert await other.call(ask("next")) == 1
     assert (await box.wait()).error is not None
-
-
-async def test_too_much_memory_ends_the_call_or_the_box(shop: Shop) -> None:
-    def hoard(processes: int) -> int:
-        code = "import time; x = bytearray(80_000_000); time.sleep(60)"
-        children = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(processes)]
-        return len(bytearray(500_000_000)) if not processes else children[0].wait()
-
-    box = await shop.spawn(Workshop().skill(hoard).limit(memory_bytes=200_000_000))
-    with pytest.raises(LimitExceeded) as alone:
-        await box.call(ask("hoard", 0))
-    assert alone.value.details["limit"] == "memory_bytes"
-    assert await box.call(ask("add", 1, 1)) == 2
-    with pytest.raises(LimitExceeded) as together:
-        await box.call(ask("hoard", 4))
-    assert together.value.details["limit"] == "memory_bytes"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

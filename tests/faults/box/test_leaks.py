@@ -24,6 +24,7 @@ KINDS: tuple[Box, ...] = (
     Workshop(),
     Workshop().env(OTHER="template"),
     Workshop().limit(memory_bytes=300_000_000, pids=100, cpus=1.0),
+    Workshop().allow(ports=[9]),
     Threaded(),
     Broken(),
     Workshop() + Prepared(),

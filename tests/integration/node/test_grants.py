@@ -25,6 +25,12 @@ class Vault(Box):
         return str(context._port.request("secret", {"name": name}))
 
 
+class Reader(Box):
+    @skill
+    def menu(self) -> str:
+        return Path("/data/menu.txt").read_text()
+
+
 class Clerk(Box):
     @skill
     def note(self, conversation: str, text: str, context: Context) -> int:
@@ -98,8 +104,26 @@ async def test_a_skill_sees_key_values_and_workspaces(start_node: StartNode, pla
         assert "site" in await live.spaces()
 
 
-async def test_what_no_driver_can_give_is_refused(start_node: StartNode, planner: Agent) -> None:
-    await start_node()
+async def test_secrets_and_the_nodes_own_state_are_not_lent(
+    start_node: StartNode, planner: Agent, tmp_path: Path
+) -> None:
+    secrets, data = tmp_path / "secrets", tmp_path / "data"
+    for folder in (secrets, data, tmp_path / "elsewhere"):
+        folder.mkdir()
+    (data / "menu.txt").write_text("latte")
+    node = await start_node(secrets=secrets, mounts=(data, secrets), drivers=("local",))
+    (driver,) = node.info().drivers
+    if not driver.available:
+        pytest.skip(driver.reason)
+    for refused in (secrets, tmp_path, tmp_path / "elsewhere", node.agent.settings.home):
+        with pytest.raises(PermissionDenied):
+            await planner.spawn(Vault().allow(mounts={"/data": str(refused)}), timeout_s=10)
+    async with await planner.spawn(Reader().allow(mounts={"/data": str(data)})) as live:
+        assert await live.menu() == "latte"
+
+
+async def test_what_a_driver_cannot_give_is_refused(start_node: StartNode, planner: Agent) -> None:
+    await start_node(drivers=("process",))
     box = Vault().allow(mounts={"/data": "/usr/share"})
     with pytest.raises(Exception, match="cannot mount directories"):
         await planner.spawn(box, timeout_s=5)

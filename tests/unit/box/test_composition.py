@@ -262,14 +262,21 @@ def test_inheritance_overrides_and_adds() -> None:
     assert big.pack()[0].env == {"CUP": "huge"}
 
 
-def test_grants_do_not_widen_by_composition() -> None:
-    class Netted(Box, policy=Policy(network="full")):
+@pytest.mark.parametrize("grant", [{"network": "full"}, {"ports": [80]}, {"mounts": {"/data": "/srv/data"}}])
+def test_grants_do_not_widen_by_composition(grant: dict[str, Any]) -> None:
+    """What a whole box has, network and mounts, stays with the skill it was given to: alone, or given to all."""
+
+    class Netted(Box):
         @skill
         def fetch(self) -> str:
             return ""
 
-    with pytest.raises(CompositionConflict, match="grants do not widen"):
-        Login() + Netted()
+    granted = Netted().allow(**grant)
+    for one, other in ((Login(), granted), (granted, Login())):
+        with pytest.raises(CompositionConflict, match="grants do not widen"):
+            one + other
+    both = Login().allow(**grant) + granted
+    assert both.pack()[0].policy == granted.pack()[0].policy
 
 
 def test_class_style_and_value_style_are_the_same_kind_of_value() -> None:

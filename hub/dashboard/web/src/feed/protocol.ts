@@ -19,6 +19,7 @@ export interface Box {
   node?: string
   driver?: string
   branching?: string
+  reaches?: string
   branch?: string
   owner?: string
   instance?: string
