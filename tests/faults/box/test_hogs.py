@@ -79,4 +79,5 @@ async def test_what_has_no_end_is_ended_by_its_callers_deadline(shop: Shop, skil
     await box.stop(0)
     assert worst < BOUND_S
     heard = len(shop.heard.emitted) + len(shop.heard.requests)
-    assert heard < 1.5 * link._UNASKED_S * (1 + time.monotonic() - began), "no more is read of a box than is bearable"
+    # it is counted by whole reads, of thousands of small frames each, and by seconds of the clock
+    assert heard < 2.5 * link._UNASKED_S * (1 + time.monotonic() - began), "no more is read of a box than is bearable"
