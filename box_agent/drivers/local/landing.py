@@ -74,8 +74,12 @@ def land(order: Mapping[str, Any], lent: Lent) -> None:
 def follow(worker: int, *, network: bool) -> None:
     """In the keeper: to where its worker has landed, and no more may be done than there."""
     fd = os.pidfd_open(worker)
-    namespaces.join(fd, namespaces.USER | _wanted(network=network))
-    os.close(fd)
+    try:
+        namespaces.join(fd, namespaces.USER | _wanted(network=network))
+    except ProcessLookupError:
+        pass  # it has ended already: there is nothing to move into, and its end is still to be told
+    finally:
+        os.close(fd)
     give_up()
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
 import threading
 
+import pytest
+
 from box_agent import Box, skill
+from schemas.errors import BoxDied
+from tests.conformance.box.boxes import Workshop
 from tests.conformance.box.conftest import ask
 from tests.faults.box.conftest import Shop
 
@@ -50,3 +55,16 @@ async def test_a_keeper_runs_no_handler_of_its_box(shop: Shop) -> None:
         os.kill(shop.keeper_pid(box.pid), number)
     assert await box.call(ask("libraries")) is True
     assert (await box.stop(0)).asked
+
+
+async def test_a_box_that_ends_at_once_is_told_of_by_its_keeper(shop: Shop) -> None:
+    """Also when the worker has ended before the keeper could follow it; of two dozen at once, some do."""
+
+    async def one() -> None:
+        box = await shop.spawn(Workshop)
+        with pytest.raises(BoxDied) as died:
+            await box.call(ask("exit_at_once", 7))
+        assert died.value.details["exit_code"] == 7
+
+    for _ in range(4):
+        await asyncio.gather(*(one() for _ in range(24)))
