@@ -183,7 +183,11 @@ class Context:
 
     @property
     def cancelled(self) -> bool:
-        """True once somebody asked for this call to stop; a skill that checks it can end in good order."""
+        """True once somebody asked for this call to stop.
+
+        A skill is told once: `CallCancelled` is raised in it (``asyncio.CancelledError`` in a coroutine) unless it saw
+        this first. It may catch that and end in good order, and has a moment to; then its box is killed.
+        """
         return self._port.cancelled()
 
     def secret(self, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -33,6 +34,8 @@ class RunningCall:
     credit: int = 0
     deadline_at: float | None = None
     cancelled: bool = False
+    heard: bool = False
+    """The skill knows that it is cancelled: it was raised in it, or it asked. It is not told twice."""
     sequence: int = 0
     _credits: queue.SimpleQueue[None] = field(default_factory=queue.SimpleQueue)
     on_credit: Callable[[], object] | None = None
@@ -75,6 +78,12 @@ class RunningCall:
         except queue.Empty:
             return False
         return True
+
+    def asks_if_cancelled(self) -> bool:
+        """What the skill is told; a yes on the main thread spares it the exception."""
+        if self.cancelled and threading.current_thread() is threading.main_thread():
+            self.heard = True
+        return self.cancelled
 
     # --- the answer ---------------------------------------------------------------------------------------------------
 

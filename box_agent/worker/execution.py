@@ -48,8 +48,8 @@ class _Sync:
     def answer(self, call: RunningCall) -> None:
         try:
             try:
-                self._interrupts.arm(call.id)
-                if call.cancelled:
+                self._interrupts.arm(call)
+                if call.asks_if_cancelled():
                     raise CallCancelled
                 self._run(call)
             finally:
@@ -106,7 +106,7 @@ class SerialExecution:
         self._queue.put(call)
 
     def cancel(self, call: RunningCall) -> None:
-        self._interrupts.cancel(call.id)
+        self._interrupts.cancel(call)
 
     def run(self) -> None:
         while (call := self._queue.get()) is not None:
@@ -130,8 +130,8 @@ class LoopExecution:
         self._loop.call_soon_threadsafe(self._accept, call)
 
     def cancel(self, call: RunningCall) -> None:
-        self._interrupts.cancel(call.id)
-        self._loop.call_soon_threadsafe(self._cancel, call.id)
+        self._interrupts.cancel(call)
+        self._loop.call_soon_threadsafe(self._cancel, call)
 
     def run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -155,8 +155,10 @@ class LoopExecution:
         if not call.answered:  # cancelled before its first step
             call.fail(asyncio.CancelledError())
 
-    def _cancel(self, call: str) -> None:
-        if (task := self._tasks.get(call)) is not None:
+    def _cancel(self, call: RunningCall) -> None:
+        task = self._tasks.get(call.id)
+        if task is not None and not call.heard:
+            call.heard = True
             task.cancel()
 
     async def _answer(self, call: RunningCall) -> None:

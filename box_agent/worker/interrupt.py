@@ -7,7 +7,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from box_agent.worker.calls import RunningCall
 
 _SIGNAL: Final = signal.SIGRTMIN + 5
 
@@ -17,7 +20,8 @@ class CallCancelled(BaseException):
 
 
 class Interrupts:
-    """At most one call is armed; `cancel` raises in it once. Made in the main thread, where the raising happens.
+    """At most one call is armed; `cancel` raises in it, unless it has `heard` of it already. Made in the main thread,
+    where the raising happens.
 
     Sleeping, waiting for a lock and blocking I/O end at once; a busy loop ends at its next bytecode; C code that
     neither returns nor releases the interpreter is only ended by killing the process.
@@ -25,21 +29,21 @@ class Interrupts:
 
     def __init__(self) -> None:
         self._main = threading.get_ident()
-        self._armed = ""
-        self._wanted = ""
+        self._armed: RunningCall | None = None
+        self._wanted: RunningCall | None = None
         self._shielded = 0
         signal.signal(_SIGNAL, self._on_signal)
 
-    def arm(self, call: str) -> None:
+    def arm(self, call: RunningCall) -> None:
         """From here to `disarm` the call may be raised in. A cancel that came before is for the caller to look up."""
         self._armed = call
 
     def disarm(self) -> None:
-        self._armed = ""
+        self._armed = None
 
-    def cancel(self, call: str) -> None:
+    def cancel(self, call: RunningCall) -> None:
         """From any thread; does nothing when another call is armed, or none."""
-        if self._armed == call:
+        if self._armed is call:
             self._wanted = call
             signal.pthread_kill(self._main, _SIGNAL)
 
@@ -60,6 +64,7 @@ class Interrupts:
         self._raise_if_wanted()
 
     def _raise_if_wanted(self) -> None:
-        if self._armed and self._armed == self._wanted and not self._shielded:
-            self._wanted = ""
+        call = self._armed
+        if call is not None and call is self._wanted and not call.heard and not self._shielded:
+            call.heard = True
             raise CallCancelled

@@ -96,7 +96,7 @@ class WorkerPort:
         self._emitter.emit(self._call.id, kind, data)
 
     def cancelled(self) -> bool:
-        return self._call.cancelled
+        return self._call.asks_if_cancelled()
 
     def request(self, verb: str, arguments: dict[str, Any]) -> Any:
         try:

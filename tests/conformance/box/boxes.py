@@ -189,6 +189,17 @@ class Workshop(Box):
         return "ended in good order"
 
     @skill
+    def put_away(self, started: str) -> str:
+        """Has something to do once it is cancelled."""
+        try:
+            Path(started).touch()
+            time.sleep(600)
+        except CallCancelled:
+            Path(started).write_text("cancelled")
+            time.sleep(0.3)
+        return "put away"
+
+    @skill
     def family(self, started: str) -> None:
         """A child, a grandchild in a session of its own with an empty environment, and a forked child."""
         code = (
@@ -233,6 +244,16 @@ class Lounge(Box, resources=None):
         except asyncio.CancelledError:
             Path(started).write_text("cancelled")
             raise
+
+    @skill
+    async def put_away(self, started: str) -> str:
+        try:
+            Path(started).touch()
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            Path(started).write_text("cancelled")
+            await asyncio.sleep(0.3)
+        return "put away"
 
     @skill
     async def hold_stubbornly(self, started: str) -> None:

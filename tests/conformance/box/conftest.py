@@ -174,9 +174,9 @@ def flag(tmp_path: Path) -> Flag:
     return Flag(tmp_path / "work")
 
 
-async def there(path: Path | Flag) -> str:
-    """What was written to ``path``, as soon as it is."""
+async def there(path: Path | Flag, text: str | None = None) -> str:
+    """What was written to ``path``, as soon as it is; if given, as soon as it is ``text``."""
     async with asyncio.timeout(10):
-        while not path.exists():  # noqa: ASYNC110 - another process has no event to wait for
+        while not path.exists() or (text is not None and path.read_text() != text):  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.005)
     return path.read_text()

@@ -42,6 +42,20 @@ async def test_a_skill_may_end_in_good_order(bench: Workbench, flag: Flag) -> No
     assert await call == "ended in good order"
 
 
+@pytest.mark.parametrize("box", [Workshop, Lounge])
+async def test_a_skill_that_is_ending_is_not_told_again(
+    bench: Workbench, flag: Flag, box: type[Workshop | Lounge]
+) -> None:
+    """Who ends a task cancels its call, and then stops its box."""
+    live = await bench.spawn(box)
+    call = await start(live, "put_away", flag)
+    cancel = asyncio.ensure_future(live.cancel("c", grace_s=10))
+    await there(flag, "cancelled")
+    await live.stop(grace_s=10)
+    assert await call == "put away"
+    await cancel
+
+
 @pytest.mark.parametrize(("box", "skill"), [(Workshop, "spin_deaf"), (Lounge, "hold_stubbornly")])
 async def test_what_does_not_listen_is_killed_with_the_box(
     bench: Workbench, flag: Flag, box: type[Workshop | Lounge], skill: str
