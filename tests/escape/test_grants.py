@@ -35,8 +35,9 @@ HOLES: dict[str, tuple[str, str]] = {
         "reach_it_by_the_machines_address",
     ),
     "nothing is kept": (
-        f"{_LANDING}; landing.os.close = (lambda was: lambda fd: None if "
-        "landing.os.readlink('/proc/self/fd/%d' % fd).startswith('net:') else was(fd))(landing.os.close)",
+        f"{_LANDING}; landing.os.close = (lambda was, namespaces: lambda fd: None if "
+        "landing.os.fstat(fd).st_dev == namespaces else was(fd))"
+        "(landing.os.close, landing.os.stat('/proc/self/ns/net').st_dev)",
         "hold_the_network",
     ),
     "granted directories are read-only": (
