@@ -66,6 +66,8 @@ class AgentSettings(BaseSettings):
     call_timeout_s: float = Field(default=30.0, gt=0)
     concurrency: int = Field(default=64, ge=1)
     """Skill calls that run at once; as many again may wait, the next is refused as overloaded."""
+    ask_s: float = Field(default=1.5, gt=0)
+    """A call that has no answer is asked after this often; it is lost when nobody knows of it, twice in a row."""
     stream_credit: int = Field(default=64, ge=1)
     """Chunks of a streaming call that may be under way before the reader takes one."""
     keepalive_s: float = Field(default=5.0, gt=0)

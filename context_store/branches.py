@@ -6,13 +6,20 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
-from context_store.backend import Record, Records
+from context_store.backend import Document, Record, Records
 from context_store.branch_records import conflict_of_heads, ended, load, to_doc
 from context_store.commits import Commits, Validator
 from context_store.trees import FileEdit, Resolver, Trees
 from schemas.branch import Branch, BranchState, CommitResult, OnConflict
-from schemas.errors import BlobNotFound, InvalidInput, RevisionConflict, TerminalState
-from schemas.ids import new_id
+from schemas.errors import (
+    AlreadyExists,
+    BlobNotFound,
+    IdempotencyConflict,
+    InvalidInput,
+    RevisionConflict,
+    TerminalState,
+)
+from schemas.ids import check_name, new_id
 from schemas.model import timestamp
 from schemas.tree import Change, check_hash
 
@@ -37,6 +44,7 @@ class Branches:
         parent: str,
         names: Sequence[str] = ("",),
         *,
+        ids: Sequence[str] | None = None,
         files: Mapping[str, FileEdit] | None = None,
         group: str = "",
         owner: str = "",
@@ -46,19 +54,25 @@ class Branches:
     ) -> list[Branch]:
         """One new branch per name, all from the parent's present head, with ``files`` put in (see `Trees.put_files`).
 
-        O(1) in the size of the tree. Conversation and turn are the parent's unless given. Raises `TerminalState`
-        if the parent has ended, `InvalidInput` for no or more than 1,000 names.
+        O(1) in the size of the tree. Conversation and turn are the parent's unless given. With ``ids``, one per
+        name, doing it again gives the same branches, as they are by then. Raises `TerminalState` if the parent has
+        ended, `InvalidInput` for no or more than 1,000 names, `IdempotencyConflict` for the id of another branch.
         """
         if not 1 <= len(names) <= MAX_FORK:
             raise InvalidInput(f"{len(names)} names: fork 1 to {MAX_FORK} branches at once")
+        chosen = [check_name(id, "branch") for id in ids] if ids else [new_id("branch") for _ in names]
+        if len(chosen) != len(names) or len(set(chosen)) != len(chosen):
+            raise InvalidInput(f"{len(chosen)} ids for {len(names)} names: give each branch an id of its own")
         source = await self.get(parent)
+        if ids and len(there := await self._forked(source, chosen, names)) == len(names):
+            return there
         if source.state != "open":
             raise ended(source)
         head = await self._trees.put_files(source.head, files or {})
         now = timestamp()
         branches = [
             Branch(
-                id=new_id("branch"),
+                id=id,
                 workspace=source.workspace,
                 name=name,
                 parent=source.id,
@@ -71,16 +85,37 @@ class Branches:
                 created_at=now,
                 metadata=dict(metadata or {}),
             )
-            for name in names
+            for id, name in zip(chosen, names, strict=True)
         ]
         docs = [to_doc(branch) for branch in branches]  # all are checked before the first is stored
         if len(branches) == 1:
-            await self._records.insert(branches[0].id, docs[0])
-            return branches
-        async with asyncio.TaskGroup() as group_of_inserts:
-            for branch, doc in zip(branches, docs, strict=True):
-                group_of_inserts.create_task(self._records.insert(branch.id, doc))
-        return branches
+            return [await self._insert(branches[0], docs[0])]
+        async with asyncio.TaskGroup() as inserts:
+            stored = [inserts.create_task(self._insert(b, doc)) for b, doc in zip(branches, docs, strict=True)]
+        return [task.result() for task in stored]
+
+    async def _forked(self, source: Branch, ids: Sequence[str], names: Sequence[str]) -> list[Branch]:
+        """Those of them that are there already. Raises `IdempotencyConflict`."""
+        found: list[Branch] = []
+        for id, name in zip(ids, names, strict=True):
+            if (record := await self._records.get(id)) is None:
+                continue
+            branch = await self._settle(record)
+            if (branch.parent, branch.name) != (source.id, name):
+                raise _taken(branch)
+            found.append(branch)
+        return found
+
+    async def _insert(self, branch: Branch, doc: Document) -> Branch:
+        """The branch as it is stored, by this call or by the same one before. Raises `IdempotencyConflict`."""
+        try:
+            await self._records.insert(branch.id, doc)
+        except AlreadyExists:
+            there = await self.get(branch.id)
+            if (there.parent, there.name) != (branch.parent, branch.name):
+                raise _taken(there) from None
+            return there
+        return branch
 
     async def create_root(self, branch: Branch) -> Branch:
         """Store the first branch of a workspace. Raises `BlobNotFound` if its tree is not stored."""
@@ -205,3 +240,7 @@ class Branches:
     async def _check_tree(self, tree: str) -> None:
         if await self._trees.blobs.missing([check_hash(tree)]):
             raise BlobNotFound(f"no tree {tree}; store its blobs before pointing a branch at it", hash=tree)
+
+
+def _taken(branch: Branch) -> IdempotencyConflict:
+    return IdempotencyConflict(f"branch {branch.id!r} is there already, forked from another one", branch=branch.id)

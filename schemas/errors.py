@@ -186,6 +186,12 @@ class BusUnavailable(Unavailable):
     code = "bus_unavailable"
 
 
+class CallLost(Unavailable):
+    """Whoever took the call does not know of it any more: restarted, or cut off. It may have been carried out."""
+
+    code = "call_lost"
+
+
 class StoreUnavailable(Unavailable):
     """The document store or the blob store cannot be reached."""
 

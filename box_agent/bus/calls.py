@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from box_agent.bus.asking import AskedAnswer
 from box_agent.bus.deadlines import MISSED_KEEPALIVES
-from box_agent.bus.replies import CALL, Answer, status_of
+from box_agent.bus.replies import CALL, status_of
 from box_agent.bus.trace import header_block
 from schemas import envelope as envelopes
 from schemas import subjects
@@ -52,7 +53,11 @@ class Calls:
         body = self._refs.encode_now(request) or await self._refs.encode(request)
         if not connection.connected:
             await connection.wait_connected(timeout_s)
-        answer = Answer(connection.replies, CALL)
+
+        def ask(reply: str) -> None:
+            self.control(box, request.id, {"ask": True}, reply)
+
+        answer = AskedAnswer(connection.replies, f"{box}.{skill}", ask, connection.settings.ask_s)
         try:
             connection.send(subject, body, answer.subject, header_block(), alone=connection.replies.single)
             data, headers = await answer.within(timeout_s)
@@ -106,12 +111,12 @@ class Calls:
             if not incoming.ended:
                 self.control(box, request.id, {"cancel": True})
 
-    def control(self, box: str, call_id: str, wish: dict[str, Any]) -> None:
+    def control(self, box: str, call_id: str, wish: dict[str, Any], reply: str = "") -> None:
         """Tell whoever runs the call; best effort, since its deadline ends it anyway."""
         subject = subjects.control(self._tenant, box, self._address, call_id)
         body = envelopes.encode(envelopes.make(envelopes.CONTROL, self._source, wish))
         try:
-            self._connection.send(subject, body)
+            self._connection.send(subject, body, reply)
         except BoxhubError as error:
             self._connection.faults.report("control_not_sent", box=box, error=str(error))
 

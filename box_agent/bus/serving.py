@@ -197,6 +197,11 @@ class Serving:
             self._connection.faults.report("malformed_control", error=str(error))
             return
         call = self._running.get(parsed.name)
+        if reply and isinstance(wish, dict) and wish.get("ask"):
+            known = call is not None and call.info.caller == parsed.sender
+            body = envelopes.encode(envelopes.make(envelopes.CONTROL, self._source, {"known": known}))
+            self._send(reply.decode(), body)
+            return
         if call is None or call.info.caller != parsed.sender or not isinstance(wish, dict):
             return  # of another instance, over already, or not the caller's to control
         call.missed = 0

@@ -19,7 +19,9 @@ class ConversationClient:
     async def create(
         self, title: str = "", *, metadata: dict[str, Any] | None = None, id: str | None = None
     ) -> Conversation:
-        return await self._hub.one(Conversation, "conversation_create", title=title, metadata=metadata or {}, id=id)
+        return await self._hub.one(
+            Conversation, "conversation_create", repeat=False, title=title, metadata=metadata or {}, id=id
+        )
 
     async def get(self, id: str) -> Conversation:
         """Raises `ConversationNotFound`."""
@@ -43,7 +45,7 @@ class ConversationClient:
 
     async def fork(self, id: str, *, at: str | None = None, title: str = "") -> Conversation:
         """A new conversation that shares the turns up to ``at`` (default: all). O(1)."""
-        return await self._hub.one(Conversation, "conversation_fork", id=id, at=at, title=title)
+        return await self._hub.one(Conversation, "conversation_fork", repeat=False, id=id, at=at, title=title)
 
     async def prompt(self, id: str, max_tokens: int, format: Literal["openai", "anthropic"] = "openai") -> Any:
         """The conversation as an LLM takes it, within ``max_tokens``."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Protocol, TypeVar
 
-from schemas.errors import BoxNotFound, BusUnavailable, DeadlineExceeded, Unavailable
+from schemas.errors import BoxNotFound, BusUnavailable, CallLost, DeadlineExceeded, Unavailable
 from schemas.model import Model
 from schemas.subjects import HUB
 
@@ -34,11 +34,12 @@ class Hub:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
 
-    async def call(self, skill: str, *, timeout_s: float = _CALL_S, **arguments: Any) -> Any:
+    async def call(self, skill: str, *, timeout_s: float = _CALL_S, repeat: bool = True, **arguments: Any) -> Any:
         """The result. Raises `Unavailable` when no hub answers, and whatever the hub raises.
 
         While nobody listens the call was not delivered, so it is made again for up to ``PATIENCE_S``: a hub that is
-        being restarted is a delay and not an error.
+        being restarted is a delay and not an error. Nor is one that was killed in the midst of the call, unless
+        that must not be made again (``repeat``), because twice is not the same as once: then `CallLost` is raised.
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + min(PATIENCE_S, timeout_s)
@@ -50,10 +51,16 @@ class Hub:
                     raise
                 if loop.time() + _PAUSE_S >= until:
                     raise no_hub() from error
+            except CallLost:
+                if not repeat:
+                    raise
+                until = loop.time() + min(PATIENCE_S, timeout_s)
             await asyncio.sleep(_PAUSE_S)
 
-    async def one(self, model: type[M], skill: str, *, timeout_s: float = _CALL_S, **arguments: Any) -> M:
-        return model.model_validate(await self.call(skill, timeout_s=timeout_s, **arguments))
+    async def one(
+        self, model: type[M], skill: str, *, timeout_s: float = _CALL_S, repeat: bool = True, **arguments: Any
+    ) -> M:
+        return model.model_validate(await self.call(skill, timeout_s=timeout_s, repeat=repeat, **arguments))
 
     async def many(self, model: type[M], skill: str, *, timeout_s: float = _CALL_S, **arguments: Any) -> list[M]:
         rows = await self.call(skill, timeout_s=timeout_s, **arguments)

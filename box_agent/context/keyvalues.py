@@ -25,12 +25,12 @@ class KeyValueClient:
     ) -> Entry:
         """Store it. ``expected_revision`` 0 means: only if absent. Raises `RevisionConflict`."""
         return await self._hub.one(
-            Entry, "kv_put", key=key, value=value, expected_revision=expected_revision, ttl_s=ttl_s
+            Entry, "kv_put", repeat=False, key=key, value=value, expected_revision=expected_revision, ttl_s=ttl_s
         )
 
     async def delete(self, key: str, *, expected_revision: int | None = None) -> bool:
         """Whether it was there. Raises `RevisionConflict`."""
-        return bool(await self._hub.call("kv_delete", key=key, expected_revision=expected_revision))
+        return bool(await self._hub.call("kv_delete", repeat=False, key=key, expected_revision=expected_revision))
 
     async def list(self, prefix: str = "", limit: int = 1000) -> list[Entry]:
         return await self._hub.many(Entry, "kv_list", prefix=prefix, limit=limit)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from box_agent.context.blobs import BlobClient
 from box_agent.context.hub import Hub
 from schemas.branch import Branch, BranchState, CommitResult, OnConflict, Workspace
+from schemas.ids import new_id
 from schemas.tree import EMPTY_TREE, Change
 
 _LONG_S = 120.0
@@ -25,7 +26,9 @@ class WorkspaceClient:
 
     async def create(self, name: str, tree: str = EMPTY_TREE, *, metadata: dict[str, Any] | None = None) -> Workspace:
         """A workspace whose root branch has ``tree``, whose blobs must be stored already."""
-        return await self._hub.one(Workspace, "workspace_create", name=name, tree=tree, metadata=metadata or {})
+        return await self._hub.one(
+            Workspace, "workspace_create", repeat=False, name=name, tree=tree, metadata=metadata or {}
+        )
 
     async def import_directory(
         self, directory: Path, name: str, *, metadata: dict[str, Any] | None = None
@@ -56,14 +59,21 @@ class WorkspaceClient:
         files: Mapping[str, str | bytes | None] | None = None,
         group: str = "",
         metadata: dict[str, Any] | None = None,
+        ids: List[str] | None = None,
     ) -> List[Branch]:
-        """New branches from the head of ``branch``, one per name, each with ``files`` written (``None``: deleted)."""
+        """New branches from the head of ``branch``, one per name, each with ``files`` written (``None``: deleted).
+
+        ``ids``, one per name, makes it safe to ask again: a branch that is there already is given as it is by now.
+        Raises `IdempotencyConflict` when it is another one.
+        """
+        names = names or [""]
         edits = {path: _file(content) for path, content in (files or {}).items()}
         return await self._hub.many(
             Branch,
             "branch_fork",
             branch=branch,
-            names=names or [""],
+            names=names,
+            ids=ids or [new_id("branch") for _ in names],
             files=edits,
             group=group,
             metadata=metadata or {},
@@ -94,7 +104,7 @@ class WorkspaceClient:
     async def commit(self, branch: str, *, on_conflict: OnConflict = "fail") -> CommitResult:
         """Merge it into its parent, or change nothing. Raises `MergeConflict`, `TerminalState`."""
         return await self._hub.one(
-            CommitResult, "branch_commit", timeout_s=_LONG_S, branch=branch, on_conflict=on_conflict
+            CommitResult, "branch_commit", timeout_s=_LONG_S, repeat=False, branch=branch, on_conflict=on_conflict
         )
 
     async def discard(self, branch: str, *, state: Literal["discarded", "superseded"] = "discarded") -> Branch:

@@ -46,6 +46,7 @@ class Trials:
         (branch,) = await self.agent.workspaces.fork(
             self.request.root,
             names=[name],
+            ids=[f"branch-{task_id}"],  # a request that is handled again, after a kill, goes on where it was
             files={edit.path: edit.new_source},
             group=self.request.run,
             metadata=about,
@@ -106,7 +107,11 @@ class Trials:
         if tried.outcome != "cancelled":
             said = f"{tried.path}:{tried.line} {tried.change} → {tried.outcome}"
             turn = Turn(
-                role="assistant", author=tried.coder, parts=[Part(text=said)], metadata={"branch": tried.branch}
+                id=f"{tried.task}-tried",
+                role="assistant",
+                author=tried.coder,
+                parts=[Part(text=said)],
+                metadata={"branch": tried.branch},
             )
             await self.agent.conversations.append(self.request.conversation, [turn])
         await self.agent.publish_event(TRIED, tried.wire(), id=f"{tried.task}-tried")

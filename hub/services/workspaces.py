@@ -71,10 +71,12 @@ class WorkspaceService:
         files: Files | None = None,
         group: str = "",
         metadata: dict[str, Any] | None = None,
+        ids: list[str] | None = None,
     ) -> list[Branch]:
         """One new branch per name from the present head, with ``files`` put into each; all in one call.
 
-        Raises `BranchNotFound`, `TerminalState` when the branch has ended.
+        With ``ids``, one per name, what was made by the same call before is made once. Raises `BranchNotFound`,
+        `TerminalState` when the branch has ended, `IdempotencyConflict` when an id is another branch's.
         """
         bounds.count(len(names), self._limits.branches_per_fork, "branches")
         for name in (*names, group):
@@ -82,6 +84,7 @@ class WorkspaceService:
         return await self._scope.branches.fork(
             branch,
             names,
+            ids=ids,
             files=await self._edits(files or {}),
             group=group,
             owner=self._principal.owner,

@@ -12,6 +12,7 @@ from schemas.errors import (
     AlreadyExists,
     BlobNotFound,
     BranchNotFound,
+    IdempotencyConflict,
     InvalidInput,
     MergeConflict,
     PayloadTooLarge,
@@ -97,6 +98,32 @@ async def test_fork_many_with_one_edit(scope, branches, workspace):
         assert changes == [("new/deep/file", "added"), ("src/a.py", "modified"), ("src/b.py", "deleted")]
     assert await content(scope, root.id, "src/a.py") == b"a = 1\n"
     assert await branches.diff(root.id) == []
+
+
+async def test_a_fork_that_is_asked_for_again_is_made_once(branches, workspace):
+    made = await branches.fork(workspace.root, ["a", "b"], ids=["one", "two"], files={"x": b"1"})
+    assert [b.id for b in made] == ["one", "two"]
+    await branches.write_files("one", {"y": b"2"})
+    await branches.discard("two")
+    again = await branches.fork(workspace.root, ["a", "b"], ids=["one", "two"], files={"x": b"1"})
+    assert [(b.id, b.state) for b in again] == [("one", "open"), ("two", "discarded")]
+    assert again[0].head != made[0].head
+    (half, new) = await branches.fork(workspace.root, ["b", "c"], ids=["two", "three"])  # cut off in the middle
+    assert (half.state, new.id) == ("discarded", "three")
+    with pytest.raises(IdempotencyConflict):
+        await branches.fork(workspace.root, ["other"], ids=["one"])
+    with pytest.raises(IdempotencyConflict):
+        await branches.fork("one", ["a"], ids=["one"])
+    for ids in (["same", "same"], ["only"], ["Not a name", "ok"]):
+        with pytest.raises(InvalidInput):
+            await branches.fork(workspace.root, ["a", "b"], ids=ids)
+    assert len(await branches.list()) == 4
+
+
+async def test_many_that_ask_for_one_fork_at_once_get_one(branches, workspace):
+    made = await asyncio.gather(*(branches.fork(workspace.root, ["a"], ids=["one"]) for _ in range(20)))
+    assert {fork.id for (fork,) in made} == {"one"}
+    assert len(await branches.list()) == 2
 
 
 async def test_diff_shows_text(branches, workspace):

@@ -3,6 +3,7 @@
 usage: python receiver.py URL TENANT NAME ACK_WAIT_S KIND [DIE_ON]
 
 ``DIE_ON``: a message with that data kills the process in its handler. A message with data ``"hang"`` never returns.
+``KIND`` "skill": its skill ``work`` never returns.
 """
 
 from __future__ import annotations
@@ -39,6 +40,13 @@ async def main() -> None:
     async with aio.connect(name, url=url, tenant=tenant, settings=chosen) as agent:
         if kind == "inbox":
             await agent.on_message(handler)
+        elif kind == "skill":
+
+            @agent.skill
+            async def work(data: str) -> None:
+                say(begun=data)
+                await asyncio.Event().wait()
+
         else:
             await agent.on_event(kind, handler)
         say(ready=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from schemas.errors import CallLost, DeadlineExceeded
 from tests.faults.bus.processes import Processes
 from tests.integration.bus.agents import Agents, eventually
 
@@ -33,6 +34,44 @@ async def test_what_it_had_begun_is_run_again_and_told_so(agents: Agents, proces
     (again,) = second.all("begun")
     assert (again["data"], again["redelivered"]) == ("hang", True)
     assert again["deliveries"] >= 2  # more when the machine is so slow that a delivery lapses on its way
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["for good", "and started again"])
+async def test_who_waits_for_its_answer_is_told_before_the_deadline(
+    agents: Agents, processes: Processes, again: bool
+) -> None:
+    caller = await agents("caller", ask_s=0.1)
+    first = await processes("worker", kind="skill")
+    call = asyncio.create_task(caller.call("worker", "work", "long", timeout_s=60))
+    await first.wait(lambda line: line.get("begun") == "long")
+    await asyncio.sleep(0.5)  # asked five times by now, and known each time
+    assert not call.done()
+    await first.kill()
+    if again:
+        await processes("worker", kind="skill")
+    async with asyncio.timeout(10):
+        with pytest.raises(CallLost, match="may have been carried out"):
+            await call
+
+
+async def test_a_call_goes_on_while_one_of_several_instances_knows_it(agents: Agents, processes: Processes) -> None:
+    caller = await agents("caller", ask_s=0.05)
+    both = [await processes("worker", kind="skill") for _ in range(2)]
+    calls = [asyncio.create_task(caller.call("worker", "work", str(n), timeout_s=2)) for n in range(8)]
+    with pytest.raises(DeadlineExceeded):  # not lost: the other one does not know of it, forty times
+        await calls[0]
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert {type(error) for error in outcomes} == {DeadlineExceeded}
+    assert all(receiver.all("begun") for receiver in both)
+
+
+async def test_a_call_to_one_that_stands_still_goes_on(agents: Agents, processes: Processes) -> None:
+    caller = await agents("caller", ask_s=0.05)
+    receiver = await processes("worker", kind="skill")
+    receiver.pause()
+    with pytest.raises(DeadlineExceeded):
+        await caller.call("worker", "work", "x", timeout_s=1)
+    receiver.resume()
 
 
 async def test_older_mail_is_not_overtaken_by_newer(agents: Agents, processes: Processes) -> None:

@@ -16,10 +16,11 @@ import pytest
 
 from box_agent import Box, aio, skill
 from box_agent.agent import Agent
+from box_agent.config import AgentSettings
 from box_agent.live import register
 from hub.local import LocalSystem, read_connection
 from hub.local.embedded import PREFIX, YOUNG_S, sweep
-from schemas.errors import BoxhubError
+from schemas.errors import BoxhubError, CallLost
 from tests.integration.hub.test_system import END_S, embedded, environment, line_of, start
 from tests.integration.hub.traces import listening, processes_of, until_gone
 from tests.servers.nats import NatsBinary
@@ -89,6 +90,30 @@ async def test_a_part_is_killed_under_load(nats_binary: NatsBinary, tmp_path: Pa
             live = await patiently(lambda: planner.spawn(Adder))
             assert await live.add(1, 2) == 3
     assert until_gone(tmp_path / "home", timeout_s=2) == {}
+
+
+async def test_what_the_hub_was_asked_when_it_was_killed_is_asked_again(
+    nats_binary: NatsBinary, tmp_path: Path
+) -> None:
+    async with LocalSystem(tmp_path / "home", gateway_port=0, environment=environment(nats_binary)) as system:
+        settings = AgentSettings(ask_s=0.2)
+        async with aio.connect("planner", url=system.connection.nats_url, settings=settings) as planner:
+            root = (await planner.workspaces.create("work")).root
+            hub = system.children["hub"].pid
+            os.kill(hub, signal.SIGSTOP)  # it is asked, and has not read it yet
+            asked: list[asyncio.Task[Any]] = [
+                asyncio.create_task(planner.workspaces.fork(root, names=["try"], files={"a": "1"})),
+                asyncio.create_task(planner.conversations.list()),
+                asyncio.create_task(planner.conversations.create("twice would be two")),
+            ]
+            await asyncio.sleep(0.5)
+            os.kill(hub, signal.SIGKILL)
+            async with asyncio.timeout(20):  # while each of them has 30 s
+                forked, listed, created = await asyncio.gather(*asked, return_exceptions=True)
+            assert [b.name for b in forked] == ["try"]
+            assert listed == []
+            assert isinstance(created, CallLost)
+            assert len(await planner.workspaces.branches()) == 2
 
 
 async def send(planner: Agent, killed: asyncio.Event) -> None:
