@@ -27,6 +27,7 @@
 ``events``         durable and ephemeral event subscriptions
 ``signals``        events that are not stored
 ``calls``          calling skills
+``asking``         the answer to a call, asked after while it does not come
 ``serving``        serving skills
 ``dead_letters``   listing and redriving
 ``presence``       heartbeats and goodbye
