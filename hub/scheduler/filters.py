@@ -55,9 +55,8 @@ FILTERS: Final[tuple[Filter, ...]] = (wanted_node, is_ready, has_labels, has_dri
 
 
 def usable_drivers(demand: Demand, node: NodeInfo) -> list[DriverInfo]:
-    """The drivers of ``node`` that satisfy ``demand``, the strongest isolation first."""
-    usable = [d for d in node.drivers if _against(demand, d) is None]
-    return sorted(usable, key=lambda d: -ISOLATION_ORDER.index(d.isolation))
+    """The drivers of ``node`` that satisfy ``demand``, in the order in which the node prefers them."""
+    return [d for d in node.drivers if _against(demand, d) is None]
 
 
 def _against(demand: Demand, driver: DriverInfo) -> str | None:

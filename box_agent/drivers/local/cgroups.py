@@ -60,6 +60,11 @@ class Cgroups:
         """Whether a box with these needs groups, and there are some to be had."""
         return any(controller in self._places for controller in _settings(resources))
 
+    @property
+    def held(self) -> list[str]:
+        """Controllers that hold a box's limits here: of ``memory``, ``pids`` and ``cpu``."""
+        return [controller for controller in ("memory", "pids", "cpu") if controller in self._places]
+
     def exceeded(self, box: str, resources: Resources) -> LimitExceeded | None:
         """Which limit the kernel ended a box for, or holds it at. Blocking."""
         place = self._places.get("memory")
