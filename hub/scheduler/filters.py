@@ -68,4 +68,8 @@ def _against(demand: Demand, driver: DriverInfo) -> str | None:
         return f"isolates by {driver.isolation!r}, at least {demand.isolation!r} is wanted"
     if BRANCHING_ORDER.index(driver.branching) < BRANCHING_ORDER.index(demand.branching):
         return f"branches by {driver.branching!r}, at least {demand.branching!r} is wanted"
+    if demand.loopback and not driver.loopback:
+        return "cannot forward ports of its machine's loopback into a box"
+    if demand.mounts and not driver.mounts:
+        return "cannot mount directories of its machine into a box"
     return None

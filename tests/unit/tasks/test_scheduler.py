@@ -39,6 +39,8 @@ def placed(demand: Demand, *nodes: NodeInfo) -> Placement:
         (Demand("x", isolation="vm"), node("a", LOCAL, BROKEN), "needs /dev/kvm"),
         (Demand("x", isolation="namespace"), node("a"), "isolates by 'none'"),
         (Demand("x", branching="live"), node("a"), "branches by 'fs'"),
+        (Demand("x", loopback=True), node("a"), "cannot forward ports"),
+        (Demand("x", mounts=True), node("a"), "cannot mount directories"),
         (Demand("x", cpus=8), node("a"), "has 4 CPUs, 8 are wanted"),
         (Demand("x", memory_bytes=2), node("a", memory_bytes=1), "1 bytes of memory"),
         (Demand("x"), node("a", boxes=10), "is full: 10 of 10 boxes"),
