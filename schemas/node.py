@@ -18,6 +18,7 @@ class DriverInfo(Value):
     branching: Branching
     available: bool = True
     reason: str = ""
+    warm: bool = False  # boxes are forked from a template that is set up: `setup` ran once for all of them
     loopback: bool = False  # it gives a box single ports of the machine's loopback
     mounts: bool = False  # it can show a box directories of the machine, read-only
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -42,7 +43,9 @@ class Drivers:
             for driver in self._drivers:
                 exits.push_async_callback(driver.aclose)
                 await driver.sweep()
-                info = await driver.probe()
+            async with asyncio.TaskGroup() as group:
+                probes = [group.create_task(driver.probe()) for driver in self._drivers]
+            for info in (probe.result() for probe in probes):
                 if not info.available:
                     _log.warning("driver_unavailable", driver=info.name, reason=info.reason)
             self._exits = exits.pop_all()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from box_agent.driver import Driver
+from box_agent.drivers.absent import absent
 from box_agent.drivers.local.lending import Lending
 from box_agent.node.config import DriverName, NodeSettings
 
@@ -25,6 +26,14 @@ def make(name: DriverName, home: Path, settings: NodeSettings, private: Sequence
             from box_agent.drivers.process.driver import ProcessDriver
 
             return ProcessDriver(home, variables, template_bytes=most)
+        case "container":
+            try:
+                from box_agent.drivers.container.driver import ContainerDriver
+            except ModuleNotFoundError as error:
+                return absent({"name": name, "isolation": "container", "branching": "fs"}, "httpx", error)
+            socket = settings.container_socket
+            wanted = None if socket == Path() else socket.expanduser().absolute()
+            return ContainerDriver(home, variables, socket=wanted, lending=_lending(settings, private))
 
 
 def _lending(settings: NodeSettings, private: Sequence[Path]) -> Lending:

@@ -128,9 +128,24 @@ def _places() -> dict[str, Path]:
     return found
 
 
-def _own_groups() -> Iterator[tuple[str, str]]:
+def out_of_memory(pid: int) -> bool:
+    """Whether the kernel ended something for its memory in the group of this process, which somebody else made."""
+    groups = dict(_own_groups(pid))
+    for kind, options, mount in _mounts():
+        if kind == "cgroup2" and "" in groups:
+            file = mount / groups[""].lstrip("/") / "memory.events"
+        elif kind == "cgroup" and "memory" in options and "memory" in groups:
+            file = mount / groups["memory"].lstrip("/") / "memory.oom_control"
+        else:
+            continue
+        if file.exists() and _out_of_memory(file.read_text()):
+            return True
+    return False
+
+
+def _own_groups(pid: int | str = "self") -> Iterator[tuple[str, str]]:
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
     except OSError:
         return
     for line in lines:
