@@ -17,7 +17,7 @@ from schemas.errors import InvalidInput, NotFound
 from schemas.ids import check_name
 
 _GIB = 1024**3
-DriverName = Literal["local", "process", "container"]
+DriverName = Literal["local", "sandlock", "process", "container"]
 INHERITED: Final = (
     "PATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "LANG", "LANGUAGE", "LC_*", "TZ",
     "PIP_*", "*_proxy", "*_PROXY", "SSL_CERT_*",
@@ -63,7 +63,7 @@ class NodeSettings(BaseSettings):
     """On SIGTERM running attempts may go on so long; then they end and are tried again elsewhere."""
     idle_s: float | None = Field(default=None, gt=0)
     """A box that nobody calls for so long is stopped, unless its definition says otherwise."""
-    drivers: tuple[DriverName, ...] = Field(default=("local", "process"), min_length=1)
+    drivers: tuple[DriverName, ...] = Field(default=("local", "sandlock", "process"), min_length=1)
     """Those it offers, where they work. A box gets the first of them that satisfies what it demands."""
     container_socket: Path = Path()
     """Of the Docker or Podman that the ``container`` driver uses; default: the first that listens where they do."""

@@ -22,6 +22,12 @@ def make(name: DriverName, home: Path, settings: NodeSettings, private: Sequence
             from box_agent.drivers.local.driver import LocalDriver
 
             return LocalDriver(home, variables, template_bytes=most, lending=_lending(settings, private))
+        case "sandlock":
+            try:
+                from box_agent.drivers.sandlock.driver import SandlockDriver
+            except ModuleNotFoundError as error:
+                return absent({"name": name, "isolation": "landlock", "branching": "fs"}, "sandlock", error)
+            return SandlockDriver(home, variables)
         case "process":
             from box_agent.drivers.process.driver import ProcessDriver
 

@@ -16,6 +16,7 @@ from box_agent.driver import CallRequest, Driver, Handle, Template
 from box_agent.drivers.container.driver import ContainerDriver
 from box_agent.drivers.local.driver import LocalDriver
 from box_agent.drivers.process.driver import ProcessDriver
+from box_agent.drivers.sandlock.driver import SandlockDriver
 from box_agent.files.cache import BlobCache
 from box_agent.worker import processes
 from schemas.box import BoxDefinition, SpawnRequest
@@ -31,6 +32,10 @@ def _local(request: pytest.FixtureRequest) -> Make:
     return lambda home: LocalDriver(home, VARIABLES)
 
 
+def _sandlock(request: pytest.FixtureRequest) -> Make:
+    return lambda home: SandlockDriver(home, VARIABLES)
+
+
 def _process(request: pytest.FixtureRequest) -> Make:
     return lambda home: ProcessDriver(home, VARIABLES)
 
@@ -44,6 +49,7 @@ DRIVERS: dict[str, Callable[[pytest.FixtureRequest], Make]] = {
     "container": _container,
     "local": _local,
     "process": _process,
+    "sandlock": _sandlock,
 }
 
 
@@ -149,10 +155,14 @@ def open_descriptors() -> list[str]:
     return sorted(found)
 
 
+DEAR = ("container", "sandlock")
+"""Their boxes are loaded one by one."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What shows code that all drivers share, or what forks share, has no place where each box costs a container."""
     cheap = ("shared", "forked")
-    again = [item for item in items if any(map(item.get_closest_marker, cheap)) and _param(item) == "container"]
+    again = [item for item in items if any(map(item.get_closest_marker, cheap)) and _param(item) in DEAR]
     if again:
         config.hook.pytest_deselected(items=again)
         items[:] = [item for item in items if item not in again]
@@ -186,6 +196,8 @@ async def bench(request: pytest.FixtureRequest, refused: dict[str, str], tmp_pat
     assert made.processes() - below == set()
     assert processes.marked(frozenset(made.spawned)) == {}
     assert open_descriptors() == descriptors
+    if request.param == "container":
+        assert request.getfixturevalue("podman").run("ps", "--all", "--quiet") == ""
     assert list((tmp_path / "driver" / "boxes").iterdir()) == []
 
 
