@@ -17,7 +17,7 @@ from schemas.errors import InvalidInput, NotFound
 from schemas.ids import check_name
 
 _GIB = 1024**3
-DriverName = Literal["local", "sandlock", "process", "container"]
+DriverName = Literal["local", "sandlock", "process", "container", "boxlite"]
 INHERITED: Final = (
     "PATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "LANG", "LANGUAGE", "LC_*", "TZ",
     "PIP_*", "*_proxy", "*_PROXY", "SSL_CERT_*",

@@ -6,6 +6,7 @@ import asyncio
 import platform
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final, get_args
 
@@ -19,9 +20,13 @@ _PROBE_S: Final = 20.0
 """More than any driver takes that keeps its own bounds; one that does not is told of as not available."""
 
 
-async def examine(settings: NodeSettings) -> MachineReport:
-    """Tries all drivers at once, in directories that are gone afterwards. Takes `_PROBE_S` at most, mostly 1 or 2 s."""
+async def examine(settings: NodeSettings, only: Collection[DriverName] = ()) -> MachineReport:
+    """Tries all drivers at once, or ``only`` some, in directories that are gone afterwards.
+
+    Takes `_PROBE_S` at most; mostly a second, or five where machines do not boot.
+    """
     names = [*settings.drivers, *(name for name in get_args(DriverName) if name not in settings.drivers)]
+    names = [name for name in names if not only or name in only]
     with tempfile.TemporaryDirectory(prefix="boxhub-doctor-") as folder:
         async with asyncio.TaskGroup() as group:
             probes = [group.create_task(_probe(name, Path(folder) / name, settings)) for name in names]

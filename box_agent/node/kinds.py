@@ -28,6 +28,10 @@ def make(name: DriverName, home: Path, settings: NodeSettings, private: Sequence
             except ModuleNotFoundError as error:
                 return absent({"name": name, "isolation": "landlock", "branching": "fs"}, "sandlock", error)
             return SandlockDriver(home, variables)
+        case "boxlite":
+            from box_agent.drivers.boxlite.driver import BoxliteDriver
+
+            return BoxliteDriver(home, variables)
         case "process":
             from box_agent.drivers.process.driver import ProcessDriver
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import Annotated, get_args
 
+import typer
 from pydantic import ValidationError
 from rich.text import Text
 
-from box_agent.node.config import NodeSettings
+from box_agent.node.config import DriverName, NodeSettings
 from box_agent.node.doctor import examine
 from hub.cli.output import AsJson, console, show_json, show_table, size
 from schemas.errors import InvalidInput
@@ -17,14 +19,20 @@ from schemas.node import DriverReport, MachineReport
 _WORKS = {True: "yes", False: "no"}
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    drivers: Annotated[list[str] | None, typer.Argument(metavar="[DRIVER]...", help="Only these.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """What this machine can do for boxes, and why not more: every driver is tried. Exit code 5: no box can be made."""
+    known = get_args(DriverName)
+    if unknown := [name for name in drivers or () if name not in known]:
+        raise InvalidInput(f"there is no driver {unknown[0]!r}; there are {', '.join(known)}")
     try:
         settings = NodeSettings()
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise InvalidInput(f"BOXHUB_NODE_... {wrong}") from error
-    report = asyncio.run(examine(settings))
+    report = asyncio.run(examine(settings, [name for name in known if name in (drivers or ())]))
     if as_json:
         show_json(report.model_dump(mode="json"))
     else:
