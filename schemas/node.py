@@ -18,8 +18,30 @@ class DriverInfo(Value):
     branching: Branching
     available: bool = True
     reason: str = ""
+    warm: bool = False  # boxes are forked from a template that is set up: `setup` ran once for all of them
     loopback: bool = False  # it gives a box single ports of the machine's loopback
     mounts: bool = False  # it can show a box directories of the machine, read-only
+
+
+class DriverReport(Value):
+    """A driver as `examine` found it on one machine."""
+
+    info: DriverInfo
+    offered: bool  # a node with these settings uses it, when it works
+    probe_s: float  # finding out took so long
+
+
+class MachineReport(Value):
+    """What a machine can do for boxes, and why not more."""
+
+    platform: str
+    python: str
+    cpus: int
+    memory_bytes: int
+    limits: list[str] = Field(default_factory=list)  # of boxes that the kernel holds: "memory", "pids", "cpu"
+    limits_reason: str = ""  # why not all of them
+    drivers: list[DriverReport]  # in the order in which a node prefers them, those it does not use last
+    default: str = ""  # makes the boxes that ask for nothing; empty: none can be made
 
 
 class NodeInfo(Model):

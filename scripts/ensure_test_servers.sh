@@ -1,6 +1,6 @@
 #!/bin/sh
 # Get the real servers and the browser that the tests use: the oldest and the newest nats-server that can be had,
-# a MongoDB-protocol server, Chromium. What cannot be had is named; its tests are then skipped, or fail when CI=true.
+# a MongoDB-protocol server, Podman, Chromium. What cannot be had is named; its tests are then skipped, or fail when CI=true.
 # usage: sh scripts/ensure_test_servers.sh
 set -eu
 cd "$(dirname "$0")/.."
@@ -17,6 +17,9 @@ if [ -z "${BOXHUB_TEST_MONGODB_URL:-}" ] && ! command -v mongod >/dev/null 2>&1;
         -trimpath -mod=readonly -ldflags='-s -w' -o "$bin/ferretdb" . ||
         echo "no MongoDB-protocol server: install mongod, or Go 1.22" >&2
 fi
+
+sh scripts/system_package.sh podman podman || true
+sh scripts/system_package.sh runc runc || true # the other runtime, crun, refuses cgroups of both versions at once
 
 sh scripts/system_package.sh libatomic.so.1 libatomic1 libatomic || true # the Node inside Playwright links against it
 for browser in chromium chromium-browser google-chrome; do

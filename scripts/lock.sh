@@ -19,6 +19,7 @@ extra() {
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 print(*project["optional-dependencies"][sys.argv[1]], sep="\n")' "$1"
 }
-compile pyproject.toml requirements.lock --extra hub --extra dev
+compile pyproject.toml requirements.lock --extra hub --extra container --extra sandlock --extra boxlite \
+    --extra dev
 extra node | compile - requirements-node.lock
 extra go | compile - requirements-go.lock

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -15,7 +17,8 @@ from hub.local import LocalSystem
 from tests.servers.chromium import FLAGS, find_chromium
 from tests.servers.mongodb import mongodb
 from tests.servers.nats import NatsBinary, NatsServer, find_nats_binaries
-from tests.servers.requirement import missing
+from tests.servers.podman import Podman
+from tests.servers.requirement import find_program, missing
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -47,6 +50,18 @@ def _interruptible() -> None:
 def tenant() -> str:
     """A tenant of this test's own, so that tests can share a server."""
     return f"t{uuid4().hex[:10]}"
+
+
+# --- containers ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def podman() -> Iterator[Podman]:
+    program = find_program("podman")
+    if program is None:
+        missing("podman", "install the package podman, with runc where cgroups of both versions are mounted")
+    with TemporaryDirectory(prefix="podman-") as directory, Podman(program, Path(directory)) as running:
+        yield running  # a short path: it takes no long ones
 
 
 # --- nats-server --------------------------------------------------------------------------------------------------

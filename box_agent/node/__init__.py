@@ -10,6 +10,8 @@
 ``attempts``      an attempt of a task: fresh box, skill, files, result
 ``blobs``         blobs on this machine, fetched once however many ask
 ``drivers``       the drivers of this machine, and the choice between them
+``kinds``         what the names of drivers stand for
+``doctor``        what this machine can do for boxes, driver by driver, and why not more
 ``warmth``         what is kept so that boxes start sooner: built ahead, explained, pruned
 ``beats``         heartbeats: this node and what is on it
 ``home``          directories of the node, held by one process at a time

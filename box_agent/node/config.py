@@ -17,6 +17,7 @@ from schemas.errors import InvalidInput, NotFound
 from schemas.ids import check_name
 
 _GIB = 1024**3
+DriverName = Literal["local", "sandlock", "process", "container", "boxlite"]
 INHERITED: Final = (
     "PATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "LANG", "LANGUAGE", "LC_*", "TZ",
     "PIP_*", "*_proxy", "*_PROXY", "SSL_CERT_*",
@@ -62,8 +63,10 @@ class NodeSettings(BaseSettings):
     """On SIGTERM running attempts may go on so long; then they end and are tried again elsewhere."""
     idle_s: float | None = Field(default=None, gt=0)
     """A box that nobody calls for so long is stopped, unless its definition says otherwise."""
-    drivers: tuple[Literal["local", "process"], ...] = Field(default=("local", "process"), min_length=1)
-    """Those it offers, where they work; of these a box gets the one that isolates best, unless it names one."""
+    drivers: tuple[DriverName, ...] = Field(default=("local", "sandlock", "process"), min_length=1)
+    """Those it offers, where they work. A box gets the first of them that satisfies what it demands."""
+    container_socket: Path = Path()
+    """Of the Docker or Podman that the ``container`` driver uses; default: the first that listens where they do."""
     inherit: tuple[str, ...] = INHERITED
     """Patterns of the variables of this process that boxes get; all else, secrets first, stays with the node."""
     secrets: Path = Path()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
@@ -10,11 +11,9 @@ from typing import Self
 import structlog
 
 from box_agent.driver import Driver
-from box_agent.drivers.local.driver import LocalDriver
-from box_agent.drivers.local.lending import Lending
-from box_agent.drivers.process.driver import ProcessDriver
 from box_agent.node.config import NodeSettings
 from box_agent.node.home import NodeHome
+from box_agent.node.kinds import make
 from schemas.box import ISOLATION_ORDER, SpawnRequest
 from schemas.errors import DriverUnavailable
 from schemas.node import DriverInfo
@@ -31,22 +30,22 @@ class Drivers:
 
     @classmethod
     def of_this_machine(cls, home: NodeHome, settings: NodeSettings, private: Sequence[Path] = ()) -> Self:
-        """Those that ``settings`` offer, each in a directory of its own. ``private``: nothing of it is for boxes."""
-        variables, most = settings.variables(), settings.template_bytes
-        secrets = () if settings.secrets == Path() else (settings.secrets,)
-        lending = Lending([home.directory, *secrets, *private], settings.mounts)
-        kinds: dict[str, Callable[[Path], Driver]] = {
-            "local": lambda own: LocalDriver(own, variables, template_bytes=most, lending=lending),
-            "process": lambda own: ProcessDriver(own, variables, template_bytes=most),
-        }
-        return cls([kinds[name](home.templates / name) for name in settings.drivers])
+        """Those that ``settings`` offer, in that order, each in a directory of its own.
+
+        ``private``: nothing of it is for boxes.
+        """
+        own = [home.directory, *private]
+        names = dict.fromkeys(settings.drivers)
+        return cls([make(name, home.templates / name, settings, own) for name in names])
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as exits:
             for driver in self._drivers:
                 exits.push_async_callback(driver.aclose)
                 await driver.sweep()
-                info = await driver.probe()
+            async with asyncio.TaskGroup() as group:
+                probes = [group.create_task(driver.probe()) for driver in self._drivers]
+            for info in (probe.result() for probe in probes):
                 if not info.available:
                     _log.warning("driver_unavailable", driver=info.name, reason=info.reason)
             self._exits = exits.pop_all()
@@ -69,13 +68,16 @@ class Drivers:
         return [template.fingerprint for driver in self._drivers for template in driver.templates]
 
     def choose(self, request: SpawnRequest) -> Driver:
-        """The strongest isolation that there is for ``request``. Raises `DriverUnavailable` with every reason."""
-        against = {driver.info.name: _against(request, driver.info) for driver in self._drivers}
-        usable = [driver for driver in self._drivers if not against[driver.info.name]]
-        if not usable:
-            reasons = "; ".join(f"driver {name!r} {why}" for name, why in against.items())
-            raise DriverUnavailable(f"box {request.id!r}: {reasons}", reasons=against)
-        return max(usable, key=lambda driver: ISOLATION_ORDER.index(driver.info.isolation))
+        """The first that satisfies ``request``. Raises `DriverUnavailable` with the reason of every other."""
+        against: dict[str, str] = {}
+        for driver in self._drivers:
+            why = against[driver.info.name] = _against(request, driver.info)
+            if not why:
+                return driver
+        reasons = "; ".join(f"driver {name!r} {why}" for name, why in against.items())
+        raise DriverUnavailable(
+            f"box {request.id!r}: {reasons}; `boxhub doctor` says what this machine can do", reasons=against
+        )
 
 
 def _against(request: SpawnRequest, info: DriverInfo) -> str:

@@ -6,6 +6,7 @@
 ``carried``      what a fork of it would not carry over
 ``rehearsal``    a worker's first call, done once in memory that all boxes share
 ``keeper``       the parent of one box's processes: knows when all have ended
+``init``         the first process of a pid namespace
 ``serving``      the worker: takes calls from the node and runs skills
 ``calls``        one call and its answer
 ``interrupt``    raising a cancel in the main thread

@@ -9,6 +9,7 @@
 ``boxes``        ``boxes call send``
 ``definitions``  ``box build, box ls, box inspect``
 ``cache``        ``cache ls, cache prune``
+``doctor``       ``doctor``
 ``events``       ``publish events deadletters``
 ``tasks``        ``tasks task cancel``
 ``branches``     ``branches diff``

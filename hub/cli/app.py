@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hub.cli import boxes, branches, cache, definitions, events, system, tasks
+from hub.cli import boxes, branches, cache, definitions, doctor, events, system, tasks
 from hub.cli.output import exit_code, show_error
 from schemas.errors import BoxhubError
 
@@ -21,7 +21,7 @@ app = typer.Typer(
 for command in (
     system.up, system.down, system.status, boxes.boxes, boxes.call, boxes.send, events.publish, events.events,
     tasks.submit, tasks.tasks, tasks.task, tasks.cancel, branches.branches, branches.diff, events.deadletters,
-    system.schema,
+    system.schema, doctor.doctor,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(definitions.app, name="box")

@@ -24,6 +24,8 @@ class Demand:
     fingerprints: tuple[str, ...] = ()  # of the Box and, before it, of the prefixes that it stands on, lowest first
     cpus: float | None = None
     memory_bytes: int | None = None
+    loopback: bool = False  # ports of the machine's loopback
+    mounts: bool = False  # directories of the machine
     attempt: bool = False
 
     @classmethod
@@ -38,6 +40,8 @@ class Demand:
             fingerprints=_line(definition),
             cpus=definition.resources.cpus,
             memory_bytes=definition.resources.memory_bytes,
+            loopback=definition.policy.network == "loopback",
+            mounts=bool(definition.policy.mounts),
         )
 
     @classmethod
@@ -50,6 +54,8 @@ class Demand:
             fingerprints=_line(definition),
             cpus=definition.resources.cpus,
             memory_bytes=definition.resources.memory_bytes,
+            loopback=definition.policy.network == "loopback",
+            mounts=bool(definition.policy.mounts),
             attempt=True,
         )
 

@@ -55,9 +55,8 @@ FILTERS: Final[tuple[Filter, ...]] = (wanted_node, is_ready, has_labels, has_dri
 
 
 def usable_drivers(demand: Demand, node: NodeInfo) -> list[DriverInfo]:
-    """The drivers of ``node`` that satisfy ``demand``, the strongest isolation first."""
-    usable = [d for d in node.drivers if _against(demand, d) is None]
-    return sorted(usable, key=lambda d: -ISOLATION_ORDER.index(d.isolation))
+    """The drivers of ``node`` that satisfy ``demand``, in the order in which the node prefers them."""
+    return [d for d in node.drivers if _against(demand, d) is None]
 
 
 def _against(demand: Demand, driver: DriverInfo) -> str | None:
@@ -69,4 +68,8 @@ def _against(demand: Demand, driver: DriverInfo) -> str | None:
         return f"isolates by {driver.isolation!r}, at least {demand.isolation!r} is wanted"
     if BRANCHING_ORDER.index(driver.branching) < BRANCHING_ORDER.index(demand.branching):
         return f"branches by {driver.branching!r}, at least {demand.branching!r} is wanted"
+    if demand.loopback and not driver.loopback:
+        return "cannot forward ports of its machine's loopback into a box"
+    if demand.mounts and not driver.mounts:
+        return "cannot mount directories of its machine into a box"
     return None

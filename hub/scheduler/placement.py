@@ -14,7 +14,7 @@ from schemas.node import NodeInfo
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The node to use, the strongest driver on it that satisfies the demand, and why not the other nodes."""
+    """The node to use, the driver it prefers of those that satisfy the demand, and why not the other nodes."""
 
     node: NodeInfo
     driver: str

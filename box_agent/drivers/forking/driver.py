@@ -20,7 +20,7 @@ from box_agent.drivers.forking.environment import Environment, Environments, lay
 from box_agent.drivers.forking.handle import Around, ForkedHandle
 from box_agent.drivers.forking.keeping import control_pair, keeper_of
 from box_agent.drivers.forking.leftovers import BoxFolders
-from box_agent.drivers.forking.limits import OPEN_FILES, LimitWatch
+from box_agent.drivers.forking.limits import LimitWatch, rlimits
 from box_agent.drivers.forking.loading import Apart, Late, Unclean, below, load
 from box_agent.drivers.forking.peers import close_all
 from box_agent.drivers.forking.templates import Pidfd, TemplateGone, TemplateProcess
@@ -419,17 +419,7 @@ def _spawn_order(warm: Warm, box: str, place: Place) -> dict[str, Any]:
         "box": box,
         "directory": str(place.workspace),
         "env": {"PWD": str(place.workspace), **place.variables, **warm.definition.env, MARKER: box},
-        "limits": _limits(warm.definition.resources),
+        "limits": rlimits(warm.definition.resources),
         "concurrency": warm.definition.resources.concurrency or 1,
         **place.details,
     }
-
-
-def _limits(resources: Resources) -> dict[str, int]:
-    """What `setrlimit` can hold: per process, so a first line of defence and no more."""
-    limits = {"RLIMIT_NOFILE": OPEN_FILES}
-    if resources.memory_bytes is not None:
-        limits["RLIMIT_DATA"] = resources.memory_bytes
-    if resources.disk_bytes is not None:
-        limits["RLIMIT_FSIZE"] = resources.disk_bytes
-    return limits

@@ -28,6 +28,17 @@ _OF_A_BOX: Final = 3
 """Threads that it begins with: the keeper's, the worker's two. A box more is no reason to look at all of them."""
 _LOAD: Final = Path("/proc/loadavg")
 
+
+def rlimits(resources: Resources) -> dict[str, int]:
+    """What `setrlimit` can hold: per process, so a first line of defence and no more."""
+    limits = {"RLIMIT_NOFILE": OPEN_FILES}
+    if resources.memory_bytes is not None:
+        limits["RLIMIT_DATA"] = resources.memory_bytes
+    if resources.disk_bytes is not None:
+        limits["RLIMIT_FSIZE"] = resources.disk_bytes
+    return limits
+
+
 Exceeded = Callable[[str, Resources], LimitExceeded | None]
 
 

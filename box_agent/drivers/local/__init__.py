@@ -12,6 +12,7 @@ On the node's side:
 
 ==============  ==========================================================
 ``driver``      `LocalDriver`: the ground held, places made, boxes settled
+``seen``        an environment as a Box sees it
 ``builder``     the box in which the commands of an environment run
 ``identity``    as whom boxes run on this machine
 ``trial``       whether it works here: by doing, and why not

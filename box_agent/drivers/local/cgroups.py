@@ -60,6 +60,11 @@ class Cgroups:
         """Whether a box with these needs groups, and there are some to be had."""
         return any(controller in self._places for controller in _settings(resources))
 
+    @property
+    def held(self) -> list[str]:
+        """Controllers that hold a box's limits here: of ``memory``, ``pids`` and ``cpu``."""
+        return [controller for controller in ("memory", "pids", "cpu") if controller in self._places]
+
     def exceeded(self, box: str, resources: Resources) -> LimitExceeded | None:
         """Which limit the kernel ended a box for, or holds it at. Blocking."""
         place = self._places.get("memory")
@@ -123,9 +128,24 @@ def _places() -> dict[str, Path]:
     return found
 
 
-def _own_groups() -> Iterator[tuple[str, str]]:
+def out_of_memory(pid: int) -> bool:
+    """Whether the kernel ended something for its memory in the group of this process, which somebody else made."""
+    groups = dict(_own_groups(pid))
+    for kind, options, mount in _mounts():
+        if kind == "cgroup2" and "" in groups:
+            file = mount / groups[""].lstrip("/") / "memory.events"
+        elif kind == "cgroup" and "memory" in options and "memory" in groups:
+            file = mount / groups["memory"].lstrip("/") / "memory.oom_control"
+        else:
+            continue
+        if file.exists() and _out_of_memory(file.read_text()):
+            return True
+    return False
+
+
+def _own_groups(pid: int | str = "self") -> Iterator[tuple[str, str]]:
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
     except OSError:
         return
     for line in lines:

@@ -6,10 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -26,6 +23,7 @@ from box_agent.drivers.local.cgroups import Cgroups
 from box_agent.drivers.local.identity import box_identity, hand_over
 from box_agent.drivers.local.lending import Lending
 from box_agent.drivers.local.ports import Forwarders
+from box_agent.drivers.local.seen import as_seen, for_boxes
 from box_agent.drivers.local.trial import NoBlobs, Unheard, before_trying, explain
 from box_agent.worker import processes
 from schemas.box import BoxDefinition, Policy, Resources, RunStep, SpawnRequest
@@ -40,8 +38,6 @@ _SCRATCH_BYTES: Final = 256 * 1024 * 1024
 """Of ``/tmp``, ``/dev/shm`` and the home directory together, in memory, unless the box's ``disk_bytes`` is less."""
 _MORE_PROCESSES: Final = 64
 """Than the limit says are not possible at all; between the two the box is ended, and told why."""
-_NOT_FOR_BOXES: Final = ("PIP_*", "*_proxy", "*_PROXY")
-"""Where packages come from may have a credential in it; a box has no network anyway."""
 
 
 class LocalDriver(ForkingDriver):
@@ -81,6 +77,7 @@ class LocalDriver(ForkingDriver):
             reason="it was not tried yet",
             loopback=True,
             mounts=True,
+            warm=True,
         )
 
     @property
@@ -105,10 +102,10 @@ class LocalDriver(ForkingDriver):
                 request = SpawnRequest(id="trial", definition=definition, timeout_s=_TRIAL_S)
                 box = await self.spawn(template, request, directory, Unheard())
                 await box.stop(0)
+        except TimeoutError:  # an OSError too
+            return explain(TimeoutError(f"it took longer than {_TRIAL_S:g} s"))
         except (BoxhubError, OSError) as error:
             return explain(error)
-        except TimeoutError:
-            return explain(TimeoutError(f"it took longer than {_TRIAL_S:g} s"))
         finally:
             await self.remove_template(definition.fingerprint)
             shutil.rmtree(directory, ignore_errors=True)
@@ -144,7 +141,7 @@ class LocalDriver(ForkingDriver):
 
     async def _launch(self) -> TemplateProcess:
         boot = self.boot.format(lifeline=self._lifeline[0], user=self._identity)
-        variables = self._for_boxes(self._variables)
+        variables = for_boxes(self._variables)
         return await TemplateProcess.launch(variables, self._home, boot, LAUNCH_S, (self._lifeline[0],))
 
     async def _derive(
@@ -184,31 +181,10 @@ class LocalDriver(ForkingDriver):
         return process
 
     def _seen(self, environment: Environment) -> Environment:
-        packages = {str(path): f"{rootfs.PACKAGES}/{path.name}" for path in environment.packages}
-        variables = self._for_boxes(environment.variables)
-        for name, value in variables.items():
-            for source, target in packages.items():
-                value = value.replace(source, target)
-            variables[name] = value
-        programs = str(Path(sys.executable).parent)
-        if programs not in variables.get("PATH", "").split(":"):
-            variables["PATH"] = f"{variables.get('PATH', '')}:{programs}".lstrip(":")
-        return replace(
-            environment,
-            directory=Path(rootfs.ENVIRONMENT),
-            packages=tuple(map(Path, packages.values())),
-            variables=variables,
-        )
+        return as_seen(environment)
 
     def _forget_stages(self) -> None:
         self._stages = {process: pid for process, pid in self._stages.items() if not pid.ended.is_set()}
-
-    def _for_boxes(self, variables: Mapping[str, str]) -> dict[str, str]:
-        return {
-            name: value
-            for name, value in variables.items()
-            if not any(fnmatchcase(name, pattern) for pattern in _NOT_FOR_BOXES)
-        }
 
     async def _discard(self, process: TemplateProcess) -> None:
         stage = self._stages.pop(process, None)

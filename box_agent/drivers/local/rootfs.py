@@ -29,13 +29,13 @@ LEFT_BYTES: Final = 256 * 1024 * 1024
 """What ``setup`` may leave behind in those, which every box begins with a copy of."""
 
 SYSTEM: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-_ETC: Final = (
+ETC: Final = (
     "alternatives", "ca-certificates", "fonts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "locale.alias",
     "locale.conf", "localtime", "magic", "mime.types", "os-release", "pki/tls/certs", "protocols", "services",
     "ssl/certs", "ssl/openssl.cnf", "timezone",
 )  # fmt: skip
-_ETC_NETWORK: Final = ("hosts", "nsswitch.conf", "resolv.conf")
-_OWN_ETC: Final = {
+ETC_NETWORK: Final = ("hosts", "nsswitch.conf", "resolv.conf")
+OWN_ETC: Final = {
     "passwd": "root:x:0:0:root:/nonexistent:/bin/false\nbox:x:1000:1000:box:/box/home:/bin/sh\n"
     "nobody:x:65534:65534:nobody:/nonexistent:/bin/false\n",
     "group": "root:x:0:\nbox:x:1000:\nnogroup:x:65534:\n",
@@ -57,7 +57,7 @@ def readable() -> list[str]:
     entries = list(sys.path)
     if str(sources) in entries:
         entries.remove(str(sources))  # once it is there for us; when it is there again, others import from it too
-    for entry in map(Path, entries):
+    for entry in (Path(entry).absolute() for entry in entries):  # "" is the current directory
         if entry.is_dir() and not _below(entry, wanted):
             wanted.update(_importable(entry))
     return _outermost(path for path in wanted if not _below(path, (Path("/usr"),)))
@@ -123,10 +123,10 @@ def show(directory: int, packages: Mapping[str, int]) -> None:
 
 def _etc(root: str, network: bool) -> None:
     etc = Path(_directory(root, "/etc"))
-    for name, text in _OWN_ETC.items():
-        if not (network and name in _ETC_NETWORK):
+    for name, text in OWN_ETC.items():
+        if not (network and name in ETC_NETWORK):
             (etc / name).write_text(text)
-    for name in (*_ETC, *(_ETC_NETWORK if network else ())):
+    for name in (*ETC, *(ETC_NETWORK if network else ())):
         path = Path("/etc", name)
         if path.is_dir():
             _bind(str(path), root, f"/etc/{name}")

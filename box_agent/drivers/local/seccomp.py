@@ -108,8 +108,8 @@ def supported() -> bool:
     return platform.machine() in _NUMBERS
 
 
-def program(allowed: Sequence[str] = (), machine: str = "") -> list[Instruction]:
-    """The filter for a box; ``allowed`` of what is `FORBIDDEN` is not forbidden."""
+def program(allowed: Sequence[str] = (), machine: str = "", families: Sequence[int] | None = None) -> list[Instruction]:
+    """The filter for a box; ``allowed`` of what is `FORBIDDEN` is not. ``families``: of sockets, and no others."""
     machine = machine or platform.machine()
     numbers = {**_NUMBERS[machine], **_SINCE_2019}
     code: list[Instruction] = [
@@ -127,7 +127,10 @@ def program(allowed: Sequence[str] = (), machine: str = "") -> list[Instruction]
             code += _when(numbers[name], [(_RETURN, 0, 0, _ERROR | errno.EPERM)])
     for name in _NOT_THERE:
         code += _when(numbers[name], [(_RETURN, 0, 0, _ERROR | errno.ENOSYS)])
-    for name, body in _CONDITIONS.items():
+    conditions = dict(_CONDITIONS)
+    if families is not None:
+        conditions["socket"] = _only(0, families, errno.EAFNOSUPPORT)
+    for name, body in conditions.items():
         if name in numbers:
             code += _when(numbers[name], body)
     return [*code, (_RETURN, 0, 0, _ALLOW)]

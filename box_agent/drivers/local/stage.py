@@ -8,7 +8,6 @@ node is gone, which it knows by a pipe that the node holds open.
 from __future__ import annotations
 
 import os
-import select
 import signal
 import socket
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any, Final, NoReturn
 from box_agent.drivers.local import mounts, namespaces, privileges, rootfs, seccomp
 from box_agent.drivers.local.template import StagedTemplate
 from box_agent.worker import kernel
+from box_agent.worker.init import Init
 
 
 def usher(order: Mapping[str, Any], control: socket.socket, lifeline: int, identity: int) -> NoReturn:
@@ -71,36 +71,16 @@ def _init(order: Mapping[str, Any], control: socket.socket, lifeline: int) -> No
     rootfs.mount_own(rootfs.LEFT_BYTES, covered, inherit=False)
     if not order["network"]:
         namespaces.raise_loopback()
-    wake, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.signal(signal.SIGCHLD, lambda number, frame: None)
-    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    init = Init()
     if os.fork() == 0:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for fd in (wake, wake_write, lifeline):
-            os.close(fd)
+        init.leave()
+        os.close(lifeline)
         try:
             _template(order, control, covered)
         except BaseException as error:  # noqa: BLE001 - see above
             refuse(control, error)
     control.close()
-    _watch(lifeline, wake)
-
-
-def _watch(lifeline: int, wake: int) -> NoReturn:
-    poll = select.poll()
-    poll.register(lifeline, select.POLLIN)
-    poll.register(wake, select.POLLIN)
-    while True:
-        ready = {fd for fd, _ in poll.poll()}
-        if lifeline in ready:
-            os._exit(0)  # the node is gone; the kernel kills everything on this stage
-        os.read(wake, 512)
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            os._exit(0)  # the template and all its boxes have ended
+    init.run(lifeline)
 
 
 def _template(order: Mapping[str, Any], control: socket.socket, covered: list[str]) -> NoReturn:

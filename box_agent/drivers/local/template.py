@@ -17,12 +17,26 @@ from box_agent.worker.template import Template
 from schemas.errors import BoxDied
 
 
-class InitKeeper(Keeper):
+class LoneKeeper(Keeper):
+    """Of the same user as its box, so it is closed to all of it; there is nothing but this box in its pid namespace."""
+
+    def __init__(self, control: int, work: Callable[[int], None]) -> None:
+        """``work`` is closed as well, until it opens itself."""
+        privileges.open_to_inspection(False)
+        super().__init__(control, work)
+
+    def _kill_rest(self) -> None:
+        try:
+            os.kill(-1, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # nobody is left
+
+
+class InitKeeper(LoneKeeper):
     """A keeper that is pid 1: when it ends, the kernel ends the rest."""
 
     def __init__(self, control: int, work: Callable[[int], None], landed: int, *, network: bool) -> None:
         """``landed``: readable when the worker stands in the box's own world; at its end when it never will."""
-        privileges.open_to_inspection(False)  # of the same user as all of the box, so closed to all of it
         super().__init__(control, work)
         self._landed = landed
         self._network = network
@@ -32,12 +46,6 @@ class InitKeeper(Keeper):
             landing.follow(self._worker, network=self._network)
         os.close(self._landed)
         super().run()
-
-    def _kill_rest(self) -> None:
-        try:
-            os.kill(-1, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # nobody is left
 
 
 class StagedTemplate(Template):

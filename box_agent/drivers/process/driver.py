@@ -28,7 +28,7 @@ class ProcessDriver(ForkingDriver):
         works = sys.platform == "linux"
         reason = "" if works else "the process driver needs Linux: it relies on subreapers and pidfds"
         return DriverInfo(
-            name="process", isolation="none", branching="fs", available=works, reason=reason, loopback=True
+            name="process", isolation="none", branching="fs", available=works, reason=reason, loopback=True, warm=True
         )
 
     async def probe(self) -> DriverInfo:

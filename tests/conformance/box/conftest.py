@@ -13,8 +13,10 @@ import pytest
 
 from box_agent.box.box import Box
 from box_agent.driver import CallRequest, Driver, Handle, Template
+from box_agent.drivers.container.driver import ContainerDriver
 from box_agent.drivers.local.driver import LocalDriver
 from box_agent.drivers.process.driver import ProcessDriver
+from box_agent.drivers.sandlock.driver import SandlockDriver
 from box_agent.files.cache import BlobCache
 from box_agent.worker import processes
 from schemas.box import BoxDefinition, SpawnRequest
@@ -23,9 +25,31 @@ from schemas.ids import new_id
 
 VARIABLES = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "FROM_THE_NODE": "yes"}
 
-DRIVERS: dict[str, Callable[[Path], Driver]] = {
-    "local": lambda home: LocalDriver(home, VARIABLES),
-    "process": lambda home: ProcessDriver(home, VARIABLES),
+Make = Callable[[Path], Driver]
+
+
+def _local(request: pytest.FixtureRequest) -> Make:
+    return lambda home: LocalDriver(home, VARIABLES)
+
+
+def _sandlock(request: pytest.FixtureRequest) -> Make:
+    return lambda home: SandlockDriver(home, VARIABLES)
+
+
+def _process(request: pytest.FixtureRequest) -> Make:
+    return lambda home: ProcessDriver(home, VARIABLES)
+
+
+def _container(request: pytest.FixtureRequest) -> Make:
+    socket = request.getfixturevalue("podman").socket
+    return lambda home: ContainerDriver(home, VARIABLES, socket=socket)
+
+
+DRIVERS: dict[str, Callable[[pytest.FixtureRequest], Make]] = {
+    "container": _container,
+    "local": _local,
+    "process": _process,
+    "sandlock": _sandlock,
 }
 
 
@@ -84,6 +108,17 @@ class Workbench:
         self.spawned: list[str] = []
         self._folder = folder
 
+    def processes(self) -> set[int]:
+        """Those of the driver and its boxes: below this process, or below one that an engine started for the driver."""
+        children = processes.families()
+        engines = {pid for pid in children.get(os.getpid(), []) if _is_engine(pid)}
+        outside = {pid for engine in engines for pid in (engine, *processes.below(engine, children))}
+        here = set(processes.below(os.getpid(), children)) - outside
+        for first in processes.with_argument(str(self._folder / "driver")):
+            if processes.alive(first):
+                here.update((first, *processes.below(first, children)))
+        return here
+
     async def template(self, box: Box | type[Box]) -> tuple[BoxDefinition, Template]:
         value = box() if isinstance(box, type) else box
         definition, blobs = value.pack()
@@ -120,27 +155,72 @@ def open_descriptors() -> list[str]:
     return sorted(found)
 
 
+DEAR = ("container", "sandlock")
+"""Their boxes are loaded one by one."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What shows code that all drivers share, or what forks share, has no place where each box costs a container."""
+    cheap = ("shared", "forked")
+    again = [item for item in items if any(map(item.get_closest_marker, cheap)) and _param(item) in DEAR]
+    if again:
+        config.hook.pytest_deselected(items=again)
+        items[:] = [item for item in items if item not in again]
+
+
+def _param(item: pytest.Item) -> str:
+    return item.callspec.params.get("bench", "") if hasattr(item, "callspec") else ""
+
+
+@pytest.fixture(scope="session")
+def refused() -> dict[str, str]:
+    """Drivers that make boxes dearly → why they do not work here, or empty: found out once."""
+    return {}
+
+
 @pytest.fixture(params=sorted(DRIVERS))
-async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Workbench]:
+async def bench(request: pytest.FixtureRequest, refused: dict[str, str], tmp_path: Path) -> AsyncIterator[Workbench]:
     """After each test: no process, no descriptor, no folder of a box more than before."""
-    descriptors, below = open_descriptors(), set(processes.descendants(os.getpid()))
+    make = DRIVERS[request.param](request)
+    descriptors = open_descriptors()
     async with AsyncExitStack() as stack:
-        driver = DRIVERS[request.param](tmp_path / "driver")
-        stack.push_async_callback(driver.aclose)
-        await usable(driver)
+        driver = make(tmp_path / "driver")
         made = Workbench(driver, tmp_path)
+        below = made.processes()
+        stack.push_async_callback(driver.aclose)
+        if driver.info.warm or driver.info.name not in refused:
+            refused[driver.info.name] = await refusal(driver)
+        if refused[driver.info.name]:
+            pytest.skip(refused[driver.info.name])
         yield made
-    assert set(processes.descendants(os.getpid())) - below == set()
+    assert made.processes() - below == set()
     assert processes.marked(frozenset(made.spawned)) == {}
     assert open_descriptors() == descriptors
+    if request.param == "container":
+        assert request.getfixturevalue("podman").run("ps", "--all", "--quiet") == ""
     assert list((tmp_path / "driver" / "boxes").iterdir()) == []
 
 
-async def usable(driver: Driver) -> None:
-    """Skips the test where the kernel, or the container around us, forbids what the driver needs."""
+def _is_engine(pid: int) -> bool:
+    """One that makes containers keeps processes of its own beside them, which are not ours to count."""
+    try:
+        program = Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return False  # ended meanwhile
+    return program in ("podman", "conmon")
+
+
+async def refusal(driver: Driver) -> str:
+    """Why the kernel, or the container around us, forbids what the driver needs; empty when they do not."""
     info = await driver.probe()
-    if not info.available:
-        pytest.skip(f"driver {info.name!r}: {info.reason}")
+    return "" if info.available else f"driver {info.name!r}: {info.reason}"
+
+
+async def usable(driver: Driver) -> None:
+    """Skips the test where it is not."""
+    why = await refusal(driver)
+    if why:
+        pytest.skip(why)
 
 
 class Flag:

@@ -28,21 +28,23 @@ async def test_a_skill_answers(bench: Workbench) -> None:
     assert await box.call(ask("echo", value)) == value
 
 
-async def test_state_is_the_boxs_own_and_setup_ran_once(bench: Workbench) -> None:
+async def test_state_is_the_boxs_own_and_setup_ran_once_where_boxes_are_forked(bench: Workbench) -> None:
     one, two = await bench.spawn(Workshop), await bench.spawn(Workshop)
     assert [await one.call(ask("next")) for _ in range(3)] == [1, 2, 3]
     assert await two.call(ask("next")) == 1
     first, second = await one.call(ask("who")), await two.call(ask("who"))
-    assert first["set_up"] == second["set_up"]
+    assert (first["set_up"] == second["set_up"]) is bench.driver.info.warm
     assert one.pid != two.pid
     assert first["session"] == first["pid"]
 
 
+@pytest.mark.shared
 async def test_chance_differs_between_boxes(bench: Workbench) -> None:
     dice = [tuple(await (await bench.spawn(Workshop)).call(ask("dice"))) for _ in range(3)]
     assert len({d[0] for d in dice}) == len({d[1] for d in dice}) == 3
 
 
+@pytest.mark.shared
 async def test_async_skills_and_sync_ones_beside_them(bench: Workbench) -> None:
     box = await bench.spawn(Lounge)
     assert await box.call(ask("nap", 0.01)) == 0.01
@@ -51,6 +53,7 @@ async def test_async_skills_and_sync_ones_beside_them(bench: Workbench) -> None:
         await box.call(ask("fail", "so what"))
 
 
+@pytest.mark.shared
 async def test_calls_run_one_after_the_other_unless_the_box_says_otherwise(bench: Workbench) -> None:
     loop = asyncio.get_running_loop()
     for concurrency, fewest, most in ((1, 0.6, 5.0), (3, 0.2, 0.55)):
@@ -60,6 +63,7 @@ async def test_calls_run_one_after_the_other_unless_the_box_says_otherwise(bench
         assert fewest <= loop.time() - began < most
 
 
+@pytest.mark.shared
 async def test_errors_say_what_happened(bench: Workbench) -> None:
     box = await bench.spawn(Workshop)
     with pytest.raises(SkillFailed, match="fail: ValueError: oh no") as failed:
@@ -80,6 +84,7 @@ async def test_errors_say_what_happened(bench: Workbench) -> None:
     assert await box.call(ask("add", 1, 1)) == 2
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize("skill", ["unsayable", "half_a_character"])
 async def test_a_result_without_json_form_is_an_error_of_the_call(bench: Workbench, skill: str) -> None:
     box = await bench.spawn(Workshop)
@@ -88,12 +93,14 @@ async def test_a_result_without_json_form_is_an_error_of_the_call(bench: Workben
     assert await box.call(ask("add", 1, 1)) == 2
 
 
+@pytest.mark.shared
 async def test_large_values_pass(bench: Workbench) -> None:
     box = await bench.spawn(Workshop)
     text = "x" * 5_000_000
     assert await box.call(ask("echo", text)) == text
 
 
+@pytest.mark.shared
 async def test_too_many_calls_are_refused_and_the_others_answered(bench: Workbench, flag: Flag) -> None:
     box = await bench.spawn(Workshop)
     outcomes = await asyncio.gather(*(box.call(ask("echo", n)) for n in range(1000)), return_exceptions=True)
@@ -104,6 +111,7 @@ async def test_too_many_calls_are_refused_and_the_others_answered(bench: Workben
     assert await box.call(ask("echo", 1)) == 1
 
 
+@pytest.mark.shared
 async def test_the_same_call_id_twice_at_once_is_refused(bench: Workbench) -> None:
     box = await bench.spawn(Lounge)
     first = asyncio.ensure_future(box.call(ask("nap", 0.2, id="same")))
@@ -130,6 +138,7 @@ async def test_a_box_that_ends_fails_its_calls_and_all_later_ones(bench: Workben
         assert await box.stop() == exit
 
 
+@pytest.mark.shared
 async def test_a_stopped_box_takes_no_calls(bench: Workbench) -> None:
     box = await bench.spawn(Workshop)
     await box.stop()

@@ -20,6 +20,7 @@ async def start(box: Handle, skill: str, flag: Flag, **options: float) -> asynci
     return call
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize(("box", "skill"), [(Workshop, "hold"), (Workshop, "spin"), (Lounge, "hold")])
 async def test_a_cancel_ends_the_skill_and_leaves_the_box(
     bench: Workbench, flag: Flag, box: type[Workshop | Lounge], skill: str
@@ -35,6 +36,7 @@ async def test_a_cancel_ends_the_skill_and_leaves_the_box(
     assert await live.cancel("c") is False
 
 
+@pytest.mark.shared
 async def test_a_skill_may_end_in_good_order(bench: Workbench, flag: Flag) -> None:
     live = await bench.spawn(Workshop)
     call = await start(live, "until_cancelled", flag)
@@ -42,6 +44,7 @@ async def test_a_skill_may_end_in_good_order(bench: Workbench, flag: Flag) -> No
     assert await call == "ended in good order"
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize("box", [Workshop, Lounge])
 async def test_a_skill_that_is_ending_is_not_told_again(
     bench: Workbench, flag: Flag, box: type[Workshop | Lounge]
@@ -56,6 +59,7 @@ async def test_a_skill_that_is_ending_is_not_told_again(
     await cancel
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize(("box", "skill"), [(Workshop, "spin_deaf"), (Lounge, "hold_stubbornly")])
 async def test_what_does_not_listen_is_killed_with_the_box(
     bench: Workbench, flag: Flag, box: type[Workshop | Lounge], skill: str
@@ -72,6 +76,7 @@ async def test_what_does_not_listen_is_killed_with_the_box(
     assert (await live.wait()).error is not None
 
 
+@pytest.mark.shared
 async def test_a_call_that_waits_its_turn_can_be_cancelled(bench: Workbench, flag: Flag) -> None:
     for box in (Workshop, Lounge):
         flag.unlink()
@@ -89,6 +94,7 @@ async def test_a_call_that_waits_its_turn_can_be_cancelled(bench: Workbench, fla
         assert await live.call(ask("add", 1, 1)) == 2
 
 
+@pytest.mark.shared
 async def test_a_caller_that_leaves_takes_its_call_along(bench: Workbench, flag: Flag) -> None:
     live = await bench.spawn(Workshop)
     call = await start(live, "hold", flag)
@@ -99,6 +105,7 @@ async def test_a_caller_that_leaves_takes_its_call_along(bench: Workbench, flag:
     assert flag.read_text() == "cancelled"
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize(("box", "skill"), [(Workshop, "hold"), (Workshop, "spin"), (Lounge, "hold")])
 async def test_the_deadline_ends_the_skill(
     bench: Workbench, flag: Flag, box: type[Workshop | Lounge], skill: str
@@ -110,6 +117,7 @@ async def test_the_deadline_ends_the_skill(
     assert await live.call(ask("add", 1, 1)) == 2
 
 
+@pytest.mark.shared
 async def test_a_deadline_that_had_to_kill_is_still_a_deadline(bench: Workbench, flag: Flag) -> None:
     live = await bench.spawn(Workshop)
     with pytest.raises(DeadlineExceeded):

@@ -8,24 +8,20 @@ import signal
 
 import pytest
 
-from box_agent.worker.processes import alive, descendants
+from box_agent.worker.processes import alive
 from schemas.errors import AlreadyExists, BoxDied
 from tests.conformance.box.boxes import Workshop
 from tests.conformance.box.conftest import Flag, Workbench, ask, there
 
 
-def boxes_processes() -> set[int]:
-    return set(descendants(os.getpid()))
-
-
 @pytest.mark.parametrize("how", ["stop", "cancel", "kill", "exit"])
 async def test_children_sessions_and_daemons_end_with_the_box(bench: Workbench, flag: Flag, how: str) -> None:
     await bench.template(Workshop)
-    before = boxes_processes()
+    before = bench.processes()
     box = await bench.spawn(Workshop)
     call = asyncio.ensure_future(box.call(ask("family", str(flag), id="c")))
     await there(flag)
-    assert len(boxes_processes() - before) >= 4
+    assert len(bench.processes() - before) >= 4
     match how:
         case "stop":
             await box.stop(0)
@@ -39,23 +35,24 @@ async def test_children_sessions_and_daemons_end_with_the_box(bench: Workbench, 
             await box.cancel("c")
             with pytest.raises(BoxDied):
                 await box.call(ask("exit_at_once", 0))
-    assert boxes_processes() == before
+    assert bench.processes() == before
     await asyncio.wait({call})
 
 
 async def test_processes_that_multiply_end_too(bench: Workbench, flag: Flag) -> None:
     await bench.template(Workshop)
-    before = boxes_processes()
+    before = bench.processes()
     box = await bench.spawn(Workshop)
     call = asyncio.ensure_future(box.call(ask("breed", str(flag))))
     await there(flag)
-    while len(boxes_processes() - before) < 30:  # noqa: ASYNC110 - other processes have no event to wait for
+    while len(bench.processes() - before) < 30:  # noqa: ASYNC110 - other processes have no event to wait for
         await asyncio.sleep(0.01)
     await box.stop(0)
-    assert boxes_processes() == before
+    assert bench.processes() == before
     await asyncio.wait({call})
 
 
+@pytest.mark.shared
 async def test_a_paused_box_is_stopped(bench: Workbench) -> None:
     box = await bench.spawn(Workshop)
     os.kill(box.pid, signal.SIGSTOP)
@@ -105,6 +102,7 @@ async def test_stats_count_the_whole_family(bench: Workbench, flag: Flag) -> Non
     await asyncio.wait({call})
 
 
+@pytest.mark.shared
 async def test_a_hundred_boxes_one_after_the_other(bench: Workbench) -> None:
     """The fixture counts what is left."""
     for n in range(100):

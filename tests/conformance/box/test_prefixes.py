@@ -21,6 +21,8 @@ from tests.conformance.box.boxes import Threaded
 from tests.conformance.box.conftest import Workbench, ask
 from tests.conformance.box.test_templates import wheel
 
+pytestmark = pytest.mark.forked
+
 
 class Low(Box, files={"low.txt": "low"}, env={"LOW": "1"}):
     """Every set-up throws other dice, so it shows where it ran."""

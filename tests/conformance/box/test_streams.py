@@ -12,6 +12,7 @@ from tests.conformance.box.boxes import Lounge, Workshop
 from tests.conformance.box.conftest import Flag, Workbench, ask, there
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize("box", [Workshop, Lounge])
 @pytest.mark.parametrize("credit", [1, 2, 16])
 async def test_items_come_in_order(bench: Workbench, box: type[Workshop | Lounge], credit: int) -> None:
@@ -20,6 +21,7 @@ async def test_items_come_in_order(bench: Workbench, box: type[Workshop | Lounge
     assert [item async for item in live.stream(ask("upto", 0), credit)] == []
 
 
+@pytest.mark.shared
 async def test_other_skills_stream_their_one_result_and_streaming_ones_can_be_called(bench: Workbench) -> None:
     for box in (Workshop, Lounge):
         live = await bench.spawn(box)
@@ -28,6 +30,7 @@ async def test_other_skills_stream_their_one_result_and_streaming_ones_can_be_ca
     assert [item async for item in live.stream(ask("nap", 0.0))] == [0.0]
 
 
+@pytest.mark.shared
 async def test_items_before_a_failure_are_delivered(bench: Workbench) -> None:
     live = await bench.spawn(Workshop)
     got: list[int] = []
@@ -36,6 +39,7 @@ async def test_items_before_a_failure_are_delivered(bench: Workbench) -> None:
     assert got == list(range(40))
 
 
+@pytest.mark.shared
 async def test_a_skill_is_never_further_ahead_than_its_credit(bench: Workbench, flag: Flag) -> None:
     live = await bench.spawn(Workshop)
     stream = live.stream(ask("forever", str(flag)), 8)
@@ -46,6 +50,7 @@ async def test_a_skill_is_never_further_ahead_than_its_credit(bench: Workbench, 
     assert await live.call(ask("add", 1, 1)) == 2
 
 
+@pytest.mark.shared
 async def test_a_reader_that_stops_reading_can_leave(bench: Workbench, flag: Flag) -> None:
     live = await bench.spawn(Workshop)
 
@@ -62,6 +67,7 @@ async def test_a_reader_that_stops_reading_can_leave(bench: Workbench, flag: Fla
     assert await live.call(ask("add", 1, 1)) == 2
 
 
+@pytest.mark.shared
 async def test_the_deadline_covers_the_whole_stream(bench: Workbench, flag: Flag) -> None:
     live = await bench.spawn(Workshop)
     seen: list[int] = []

@@ -54,6 +54,7 @@ async def test_no_descriptor_but_its_own(bench: Workbench, tmp_path: Path) -> No
     assert await other.call(ask("add", 1, 1)) == 2
 
 
+@pytest.mark.shared
 async def test_context_tells_who_and_where(bench: Workbench) -> None:
     box = await bench.spawn(Workshop, id="talker")
     said = await box.call(ask("talk", id="c"))
@@ -64,6 +65,7 @@ async def test_context_tells_who_and_where(bench: Workbench) -> None:
     ]
 
 
+@pytest.mark.shared
 async def test_a_flood_of_log_lines_is_cut_and_said_to_be(bench: Workbench) -> None:
     box = await bench.spawn(Workshop)
     assert await box.call(ask("flood", 50_000)) == 50_000
@@ -80,6 +82,7 @@ async def test_requests_go_out_as_the_box(bench: Workbench) -> None:
         await box.call(ask("send", "planner", None))
 
 
+@pytest.mark.shared
 async def test_async_skills_request_without_blocking(bench: Workbench) -> None:
     box = await bench.spawn(Lounge, id="asker")
     bench.heard.answer = {"n": 3}
@@ -98,6 +101,7 @@ async def test_what_it_prints_is_heard(bench: Workbench) -> None:
     assert len(bench.heard.text("output")) < 2_000_000
 
 
+@pytest.mark.shared
 async def test_the_last_words_of_a_box_are_heard(bench: Workbench) -> None:
     box = await bench.spawn(Workshop)
     await box.call(ask("shell", "(sleep 0.2; echo last words >&2) > /proc/$PPID/fd/2 2>&1 & sleep 0.4"))
@@ -105,6 +109,7 @@ async def test_the_last_words_of_a_box_are_heard(bench: Workbench) -> None:
     assert "last words" in bench.heard.text("output")
 
 
+@pytest.mark.shared
 async def test_commands_run_in_the_directory_and_stream_their_output(bench: Workbench) -> None:
     box = await bench.spawn(Workshop, id="sh")
     done = await box.call(ask("shell", 'pwd; echo "$BOXHUB_BOX"; echo err >&2; exit 3', id="c"))
@@ -115,6 +120,7 @@ async def test_commands_run_in_the_directory_and_stream_their_output(bench: Work
     assert len(done["output"]) == 1024 * 1024
 
 
+@pytest.mark.shared
 async def test_a_command_in_time_leaves_its_background_work_running(bench: Workbench) -> None:
     box = await bench.spawn(Workshop)
     done = await box.call(ask("shell", "sleep 600 & echo started", 10.0))
@@ -122,6 +128,7 @@ async def test_a_command_in_time_leaves_its_background_work_running(bench: Workb
     assert (await box.stats()).processes == 2
 
 
+@pytest.mark.shared
 async def test_a_command_past_its_time_ends_with_everything_it_started(bench: Workbench) -> None:
     box = await bench.spawn(Workshop)
     command = "sleep 600 & setsid sleep 600 & (setsid sh -c 'sleep 600 & sleep 600' &) ; echo waiting; wait"
@@ -132,6 +139,7 @@ async def test_a_command_past_its_time_ends_with_everything_it_started(bench: Wo
     assert await box.call(ask("add", 1, 1)) == 2
 
 
+@pytest.mark.shared
 async def test_a_cancelled_call_ends_its_command(bench: Workbench) -> None:
     box = await bench.spawn(Workshop)
     with pytest.raises(DeadlineExceeded):

@@ -53,6 +53,19 @@ def cli(system: LocalSystem) -> Any:
     return call
 
 
+async def test_doctor_says_what_this_machine_can_do_and_why_not(cli):
+    report = json.loads((await cli("doctor", "--json", "local", "process", "container")).out)
+    works = {d["info"]["name"]: d["info"]["available"] for d in report["drivers"]}
+    assert works["process"] and report["default"] in works
+    table = await cli("doctor", "local", "process", "container")
+    assert table.code == 0, table
+    for driver in report["drivers"]:
+        assert re.search(rf"^{driver['info']['name']} .*{driver['info']['isolation']}", table.out, re.MULTILINE)
+        assert (f"\n{driver['info']['name']}: " in table.out) == bool(driver["info"]["reason"])
+    wrong = await cli("doctor", "docker")
+    assert (wrong.code, "container" in wrong.err) == (2, True)
+
+
 async def test_status_says_where_and_how_it_is(cli):
     done = await cli("status")
     assert done.code == 0, done

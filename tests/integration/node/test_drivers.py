@@ -41,7 +41,9 @@ async def both(start_node: StartNode) -> Node:
     return node
 
 
-async def test_the_best_isolation_is_the_default(start_node: StartNode, planner: Agent, tmp_path: Path) -> None:
+async def test_the_first_driver_that_works_is_the_default(
+    start_node: StartNode, planner: Agent, tmp_path: Path
+) -> None:
     await both(start_node)
     secret = tmp_path / "secret"
     secret.write_text("hunter2")
@@ -59,8 +61,10 @@ async def test_a_minimum_is_kept_or_refused(start_node: StartNode, planner: Agen
     await start_node("plain", drivers=("process",))
     with pytest.raises(NoCapacity, match="at least 'namespace' is wanted"):
         await planner.spawn(Workshop, isolation="namespace", timeout_s=1.5)
+    with pytest.raises(NoCapacity, match="driver 'process' isolates by 'none', at least 'namespace' is wanted"):
+        await planner.spawn(Workshop().require(isolation="namespace"), timeout_s=1.5)
     await both(start_node)
-    async with await planner.spawn(Workshop, isolation="namespace") as live:
+    async with await planner.spawn(Workshop().require(isolation="namespace")) as live:
         record = await live.info()
         assert (record.node, record.isolation) == ("here", "namespace")
     with pytest.raises(NoCapacity, match="at least 'vm' is wanted"):

@@ -39,6 +39,8 @@ def placed(demand: Demand, *nodes: NodeInfo) -> Placement:
         (Demand("x", isolation="vm"), node("a", LOCAL, BROKEN), "needs /dev/kvm"),
         (Demand("x", isolation="namespace"), node("a"), "isolates by 'none'"),
         (Demand("x", branching="live"), node("a"), "branches by 'fs'"),
+        (Demand("x", loopback=True), node("a"), "cannot forward ports"),
+        (Demand("x", mounts=True), node("a"), "cannot mount directories"),
         (Demand("x", cpus=8), node("a"), "has 4 CPUs, 8 are wanted"),
         (Demand("x", memory_bytes=2), node("a", memory_bytes=1), "1 bytes of memory"),
         (Demand("x"), node("a", boxes=10), "is full: 10 of 10 boxes"),
@@ -61,9 +63,10 @@ def test_a_full_node_still_takes_a_box_that_is_no_attempt() -> None:
     assert placed(Demand("x"), node("a", attempts=4)).node.name == "a"
 
 
-def test_the_strongest_isolation_is_the_default_and_the_reasons_name_the_losers() -> None:
-    found = placed(Demand("x"), node("a", PROCESS, LOCAL, BROKEN), node("b", boxes=5))
+def test_the_first_driver_that_satisfies_is_taken_and_the_reasons_name_the_losers() -> None:
+    found = placed(Demand("x"), node("a", BROKEN, LOCAL, PROCESS), node("b", boxes=5))
     assert (found.node.name, found.driver) == ("a", "local")
+    assert placed(Demand("x", isolation="namespace"), node("a", PROCESS, LOCAL)).driver == "local"
     assert set(found.reasons) == {"b"}
 
 

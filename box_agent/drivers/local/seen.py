@@ -1,0 +1,43 @@
+"""An environment with the paths and variables that a Box behind a wall has for it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final
+
+from box_agent.drivers.forking.environment import Environment
+from box_agent.drivers.local import rootfs
+
+_NOT_FOR_BOXES: Final = ("PIP_*", "*_proxy", "*_PROXY")
+"""Where packages come from may have a credential in it; a box has no network anyway."""
+
+
+def as_seen(environment: Environment) -> Environment:
+    packages = {str(path): f"{rootfs.PACKAGES}/{path.name}" for path in environment.packages}
+    variables = for_boxes(environment.variables)
+    for name, value in variables.items():
+        for source, target in packages.items():
+            value = value.replace(source, target)
+        variables[name] = value
+    programs = str(Path(sys.executable).parent)
+    if programs not in variables.get("PATH", "").split(":"):
+        variables["PATH"] = f"{variables.get('PATH', '')}:{programs}".lstrip(":")
+    return replace(
+        environment,
+        directory=Path(rootfs.ENVIRONMENT),
+        packages=tuple(map(Path, packages.values())),
+        variables=variables,
+    )
+
+
+def for_boxes(variables: Mapping[str, str]) -> dict[str, str]:
+    """Those of the node's that a box may see."""
+    return {
+        name: value
+        for name, value in variables.items()
+        if not any(fnmatchcase(name, pattern) for pattern in _NOT_FOR_BOXES)
+    }
