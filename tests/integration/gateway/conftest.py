@@ -29,7 +29,7 @@ def settings(shared_nats_server: NatsServer, tenant: str, tmp_path: Path) -> Hub
             "gateway_port": 0,
             "token": TOKEN,
             "heartbeat_s": 0.2,
-            "silent_s": 1.0,
+            "silent_s": 5.0,
         }
     )
 
