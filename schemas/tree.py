@@ -31,21 +31,48 @@ class TreeEntry(Value):
 
 
 class Change(Value):
-    """One path that differs between two trees; ``path`` is relative, with ``/``."""
+    """One path that differs between two trees; ``path`` is relative, with ``/``.
+
+    ``mode_changed``: only the mode. ``renamed``: it was at ``from_path``; whether it was edited too, the hashes say.
+    """
 
     path: str
-    kind: Literal["added", "modified", "deleted", "type_changed"]
+    kind: Literal["added", "modified", "deleted", "type_changed", "mode_changed", "renamed"]
     before: TreeEntry | None = None
     after: TreeEntry | None = None
+    from_path: str = ""
+
+
+ConflictKind = Literal[
+    "content",  # both changed the same or adjacent lines
+    "binary",  # both changed a file that is no text
+    "too_large",  # both changed a file that is too large to merge by lines
+    "add_add",  # both put something different at a path that was free
+    "modify_delete",  # one changed what the other deleted
+    "type_changed",  # a file on one side, a link on the other
+    "symlink",  # both moved a link
+    "directory_file",  # a directory on one side, something else on the other
+    "rename_rename",  # both renamed it, to different names; or renamed two files to one name
+    "rename_delete",  # one renamed what the other deleted
+    "rename_add",  # one renamed a file to where the other put another
+]
 
 
 class Conflict(Value):
-    """One path both sides changed; ``None`` means absent there."""
+    """One path both sides changed; ``None`` means absent there.
+
+    ``path`` is where the result would be. The other paths say under which name the base or a side had it, when that
+    was another: a file that ours renamed has ``base_path`` and ``theirs_path``.
+    """
 
     path: str
+    kind: ConflictKind = "content"
     base: TreeEntry | None = None
     ours: TreeEntry | None = None
     theirs: TreeEntry | None = None
+    base_path: str = ""
+    ours_path: str = ""
+    theirs_path: str = ""
 
 
 class TreeStat(Value):

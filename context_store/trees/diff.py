@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from context_store.trees.entries import Entries, same
+from context_store.trees.objects import TreeObjects
 from schemas.tree import EMPTY_TREE, Change, TreeEntry
-
-if TYPE_CHECKING:
-    from context_store.trees.trees import Trees
 
 _Pair = tuple[str, str | None, str | None]
 
@@ -17,7 +15,7 @@ _Pair = tuple[str, str | None, str | None]
 class TreeDiff:
     """One comparison. Costs one trip to the blobs per level of the trees, O(differing directories) reads."""
 
-    def __init__(self, trees: Trees) -> None:
+    def __init__(self, trees: TreeObjects) -> None:
         self._trees = trees
         self._changes: list[Change] = []
 
@@ -54,8 +52,13 @@ class TreeDiff:
             if a.kind != "dir" or a.hash == EMPTY_TREE:
                 self._changes.append(Change(path=path, kind="deleted", before=a))
         elif a is not None and b is not None:
-            kind = "modified" if a.kind == b.kind else "type_changed"
-            self._changes.append(Change(path=path, kind=kind, before=a, after=b))
+            self._changes.append(Change(path=path, kind=_how(a, b), before=a, after=b))
+
+
+def _how(a: TreeEntry, b: TreeEntry) -> Literal["modified", "type_changed", "mode_changed"]:
+    if a.kind != b.kind:
+        return "type_changed"
+    return "mode_changed" if a.hash == b.hash else "modified"
 
 
 def _directory(found: TreeEntry | None) -> str | None:

@@ -106,7 +106,7 @@ async def test_diff_names_what_happened(trees):
     )
     changes = {c.path: c.kind for c in await trees.diff(before, after)}
     assert changes == {
-        "gone": "deleted", "mode": "modified", "text": "modified", "new/deep": "added",
+        "gone": "deleted", "mode": "mode_changed", "text": "modified", "new/deep": "added",
         "file": "type_changed", "file/now": "added", "d/x": "deleted",
     }  # fmt: skip
     assert [c.path for c in await trees.diff(before, after)] == sorted(changes)
