@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from schemas.errors import IntegrityError, InvalidInput
 from schemas.model import Value
@@ -19,6 +19,34 @@ from schemas.model import Value
 EntryKind = Literal["file", "dir", "symlink"]
 MARK: Final = "boxhub.tree.v1"
 _HASH = re.compile(r"[0-9a-f]{64}")
+_UNDECODABLE = re.compile("[\udc80-\udcff]")
+_ON_THE_WIRE = re.compile("\0([89a-f][0-9a-f])")
+
+
+def wire_name(name: str) -> str:
+    """A name or path as it goes over the wire, where text is UTF-8: a byte that is not becomes NUL and two hex digits.
+
+    No file name has a NUL, so `name_from_wire` gives back exactly what was given.
+    """
+    return name if name.isascii() else _UNDECODABLE.sub(lambda found: f"\0{ord(found[0]) - 0xDC00:02x}", name)
+
+
+def name_from_wire(text: object) -> object:
+    """The name that `wire_name` was given; anything that is no text stays what it is."""
+    if not isinstance(text, str) or "\0" not in text:
+        return text
+    return _ON_THE_WIRE.sub(lambda found: chr(0xDC00 + int(found[1], 16)), text)
+
+
+def shown_name(name: str) -> str:
+    """A name or path for people: undecodable bytes as replacement characters."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+FileName = Annotated[
+    str, PlainSerializer(wire_name, return_type=str, when_used="json"), BeforeValidator(name_from_wire)
+]
+"""A name or path in a model: as the file system has it in Python, `wire_name` in JSON."""
 
 
 class TreeEntry(Value):
@@ -36,11 +64,11 @@ class Change(Value):
     ``mode_changed``: only the mode. ``renamed``: it was at ``from_path``; whether it was edited too, the hashes say.
     """
 
-    path: str
+    path: FileName
     kind: Literal["added", "modified", "deleted", "type_changed", "mode_changed", "renamed"]
     before: TreeEntry | None = None
     after: TreeEntry | None = None
-    from_path: str = ""
+    from_path: FileName = ""
 
 
 ConflictKind = Literal[
@@ -65,20 +93,20 @@ class Conflict(Value):
     was another: a file that ours renamed has ``base_path`` and ``theirs_path``.
     """
 
-    path: str
+    path: FileName
     kind: ConflictKind = "content"
     base: TreeEntry | None = None
     ours: TreeEntry | None = None
     theirs: TreeEntry | None = None
-    base_path: str = ""
-    ours_path: str = ""
-    theirs_path: str = ""
+    base_path: FileName = ""
+    ours_path: FileName = ""
+    theirs_path: FileName = ""
 
 
 class TreeStat(Value):
     files: int = 0
     bytes: int = 0
-    paths: list[str] = Field(default_factory=list)
+    paths: list[FileName] = Field(default_factory=list)
 
 
 def blob_hash(data: bytes) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Final, Literal
 
 from context_store.trees.diff import TreeDiff
 from context_store.trees.moved import Changes, Moved, Mover, find_renames
@@ -16,13 +16,14 @@ from context_store.trees.staged import StagedTrees
 from context_store.trees.threeway import ThreeWay
 from schemas.branch import OnConflict
 from schemas.errors import InvalidInput, MergeConflict
-from schemas.tree import Conflict, TreeEntry
+from schemas.tree import Conflict, TreeEntry, shown_name, wire_name
 
 Content = TreeEntry | bytes | None
-Resolution = Content | Mapping[str, Content]
+Resolution = Content | Literal["ours", "theirs"] | Mapping[str, Content] | Conflict
 Resolver = Callable[[Conflict], Resolution | Awaitable[Resolution]]
-"""Given a conflict, what shall be at its path: a stored entry, the bytes of a file, or ``None`` for nothing; or a
-mapping, path → one of these, for a file that shall be elsewhere or in several places."""
+"""Given a conflict, what shall be at its path: a stored entry, the bytes of a file, ``None`` for nothing, or the name
+of a side; a mapping, path → content, for a file that shall be elsewhere or in several places; the conflict itself
+when it stays one."""
 
 _SHOWN: Final = 100
 
@@ -49,9 +50,10 @@ class TreeMerge:
             if moved is not None:
                 tree, conflicts = await self._again(moved, base, ours, theirs)
         if conflicts:
-            if self._on_conflict == "fail":
-                raise _error(conflicts, base, ours, theirs)
-            tree = await self._settle(tree, conflicts)
+            decided, left = await self._decide(conflicts)
+            if left:
+                raise _error(left, base, ours, theirs)
+            tree = await self._settle(tree, decided)
         return await self._trees.flush(tree)
 
     async def _moved(self, base: str, ours: str, theirs: str) -> Moved | None:
@@ -85,11 +87,30 @@ class TreeMerge:
                 update[name] = await self._trees.entry(tree, conflict.path)
         return conflict.model_copy(update=update) if update else conflict
 
-    async def _settle(self, tree: str, conflicts: list[Conflict]) -> str:
-        """Puts what was decided for each conflict; inner paths after outer ones, unless these became no directory."""
+    async def _decide(self, conflicts: list[Conflict]) -> tuple[dict[str, FileEdit], list[Conflict]]:
+        """What shall be where, and the conflicts nobody decided."""
         decided: dict[str, FileEdit] = {}
+        left: list[Conflict] = []
         for conflict in conflicts:
-            decided.update(await self._decide(conflict))
+            resolution = await self._resolution(conflict)
+            if isinstance(resolution, Conflict):
+                left.append(resolution)
+            elif isinstance(resolution, str):
+                decided.update(_side(conflict, resolution))
+            elif isinstance(resolution, Mapping):
+                decided.update({path: _edit(conflict, content) for path, content in resolution.items()})
+            else:
+                decided[conflict.path] = _edit(conflict, resolution)
+        return decided, left
+
+    async def _resolution(self, conflict: Conflict) -> Resolution:
+        if not callable(self._on_conflict):
+            return conflict if self._on_conflict == "fail" else self._on_conflict
+        answer = self._on_conflict(conflict)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    async def _settle(self, tree: str, decided: dict[str, FileEdit]) -> str:
+        """Puts what was decided; inner paths after outer ones, unless these became no directory."""
         while decided:
             outer = {p: edit for p, edit in decided.items() if not any(above in decided for above in _above(p))}
             tree = await self._trees.put_files(tree, outer)
@@ -97,20 +118,22 @@ class TreeMerge:
             decided = {p: e for p, e in decided.items() if p not in outer and not files.intersection(_above(p))}
         return tree
 
-    async def _decide(self, conflict: Conflict) -> dict[str, FileEdit]:
-        if self._on_conflict == "ours":
-            return {conflict.path: conflict.ours}
-        if self._on_conflict == "theirs":
-            elsewhere = conflict.kind == "rename_rename" and conflict.theirs_path
-            return {elsewhere or conflict.path: conflict.theirs}
-        assert callable(self._on_conflict)
-        answer = self._on_conflict(conflict)
-        resolution = await answer if inspect.isawaitable(answer) else answer
-        if not isinstance(resolution, Mapping):
-            resolution = {conflict.path: resolution}
-        sides = (conflict.ours, conflict.theirs, conflict.base)
-        mode = next((side.mode for side in sides if side is not None and side.kind == "file"), 0o644)
-        return {path: (what, mode) if isinstance(what, bytes) else what for path, what in resolution.items()}
+
+def _side(conflict: Conflict, side: str) -> dict[str, FileEdit]:
+    """One side's version, under the name that side gave it."""
+    if side == "ours":
+        return {conflict.path: conflict.ours}
+    if side != "theirs":
+        raise InvalidInput(f"{conflict.path!r} was resolved with {side!r}: give bytes, an entry, 'ours' or 'theirs'")
+    elsewhere = conflict.kind == "rename_rename" and conflict.theirs_path
+    return {elsewhere or conflict.path: conflict.theirs}
+
+
+def _edit(conflict: Conflict, content: Content) -> FileEdit:
+    if not isinstance(content, bytes):
+        return content
+    sides = (conflict.ours, conflict.theirs, conflict.base)
+    return content, next((side.mode for side in sides if side is not None and side.kind == "file"), 0o644)
 
 
 def _without_deletions_below_files(edits: dict[str, FileEdit]) -> dict[str, FileEdit]:
@@ -128,8 +151,8 @@ def _is_directory(edit: FileEdit) -> bool:
 
 
 def _error(conflicts: list[Conflict], base: str, ours: str, theirs: str) -> MergeConflict:
-    paths = [conflict.path for conflict in conflicts]
-    named = ", ".join(f"{c.path} ({c.kind})" for c in conflicts[:5])
+    paths = [wire_name(conflict.path) for conflict in conflicts]
+    named = ", ".join(f"{shown_name(c.path)} ({c.kind})" for c in conflicts[:5])
     more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
     return MergeConflict(
         f"both sides changed {named}{more}; nothing was written. Fork again from the target, or choose on_conflict",

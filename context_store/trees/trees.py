@@ -8,7 +8,7 @@ from context_store.trees.objects import TreeObjects
 from context_store.trees.renames import with_renames
 from context_store.trees.text import unified_diff
 from schemas.branch import OnConflict
-from schemas.tree import Change
+from schemas.tree import Change, shown_name
 
 
 class Trees(TreeObjects):
@@ -29,15 +29,16 @@ class Trees(TreeObjects):
 
     async def change_text(self, change: Change, *, max_bytes: int = 256 * 1024) -> str:
         """A unified diff of one change; one line instead when it is binary or larger than ``max_bytes``."""
+        path = shown_name(change.path)
         sides: list[bytes | None] = []
         for side in (change.before, change.after):
             if side is None or side.kind == "dir":
                 sides.append(None)
             elif side.size > max_bytes:
-                return f"{change.path}: {side.size} bytes, too large to show\n"
+                return f"{path}: {side.size} bytes, too large to show\n"
             else:
                 sides.append(await self.blobs.get(side.hash))
-        text = unified_diff(change.path, sides[0], sides[1], before_path=change.from_path or change.path)
+        text = unified_diff(path, sides[0], sides[1], before_path=shown_name(change.from_path or change.path))
         return _header(change) + text
 
 
@@ -48,5 +49,5 @@ def _header(change: Change) -> str:
     if a is not None and b is not None and a.kind == b.kind == "file" and a.mode != b.mode:
         said += [f"old mode 100{a.mode:o}", f"new mode 100{b.mode:o}"]
     if change.from_path:
-        said += [f"rename from {change.from_path}", f"rename to {change.path}"]
+        said += [f"rename from {shown_name(change.from_path)}", f"rename to {shown_name(change.path)}"]
     return "".join(f"{line}\n" for line in said)

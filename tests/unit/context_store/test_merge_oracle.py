@@ -8,7 +8,7 @@ import pytest
 
 from context_store.trees import FileEdit, Trees
 from schemas.errors import MergeConflict
-from schemas.tree import EMPTY_TREE, TreeEntry
+from schemas.tree import EMPTY_TREE, Conflict, TreeEntry
 from tests.unit.context_store.git_oracle import LINK, Files, Git, History, Verdict
 from tests.unit.context_store.histories import Histories
 
@@ -39,12 +39,8 @@ async def merged(trees: Trees, history: History) -> Verdict:
     try:
         return Verdict(await flat(trees, await trees.merge(base, ours, theirs)), frozenset())
     except MergeConflict as conflict:
-        names = {
-            row[key]
-            for row in conflict.details["conflicts"]
-            for key in ("path", "base_path", "ours_path", "theirs_path")
-            if row[key]
-        }
+        rows = [Conflict.model_validate(row) for row in conflict.details["conflicts"]]
+        names = {name for c in rows for name in (c.path, c.base_path, c.ours_path, c.theirs_path) if name}
         return Verdict(None, frozenset(map(os.fsencode, names)))
 
 
