@@ -25,10 +25,10 @@ Found = dict[Side, dict[str, str]]
 
 @dataclass
 class Moved:
-    """``edits``: what to put where, per tree; ``origin``: new path → (old path, who renamed it)."""
+    """``edits``: what to put where, per tree; ``origin``: new path → (old path, who renamed it, ``None`` for both)."""
 
     edits: dict[str, dict[str, FileEdit]] = field(default_factory=lambda: {"base": {}, "ours": {}, "theirs": {}})
-    origin: dict[str, tuple[str, Side]] = field(default_factory=dict)
+    origin: dict[str, tuple[str, Side | None]] = field(default_factory=dict)
     conflicts: list[Conflict] = field(default_factory=list)
     targets: dict[Side, set[str]] = field(default_factory=dict)
 
@@ -40,7 +40,8 @@ class Moved:
         if conflict.kind == "add_add":
             both = all(conflict.path in targets for targets in self.targets.values())
             return conflict.model_copy(update={"kind": "rename_rename" if both else "rename_add", "base_path": old})
-        return conflict.model_copy(update={"base_path": old, f"{OTHER[renamer]}_path": old})
+        elsewhere = {f"{OTHER[renamer]}_path": old} if renamer else {}
+        return conflict.model_copy(update={"base_path": old, **elsewhere})
 
 
 async def find_renames(trees: StagedTrees, changes: Changes) -> Found:
@@ -84,7 +85,7 @@ class Mover:
         edits["base"][old] = None
         if ours == theirs:
             edits["base"][ours] = self._before("ours", old)
-            self.moved.origin[ours] = (old, "ours")
+            self.moved.origin[ours] = (old, None)
             return
         edits["ours"][ours] = edits["theirs"][theirs] = None
         self.moved.conflicts.append(
