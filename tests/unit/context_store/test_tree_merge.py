@@ -231,7 +231,7 @@ async def test_clashing_renames_can_be_settled(trees):
     assert await merged(trees, *sides, on_conflict="theirs") == {"c": TEXT, "k": b"1"}
     both = {"b": b"1", "c": None, "d": b"2"}
     assert await merged(trees, *sides, on_conflict=lambda conflict: both) == {"b": b"1", "d": b"2", "k": b"1"}
-    gone = {"a": TEXT}, {"b": TEXT}, {}
+    gone: tuple[dict[str, bytes], ...] = ({"a": TEXT}, {"b": TEXT}, {})
     assert await merged(trees, *gone, on_conflict="ours") == {"b": TEXT}
     assert await merged(trees, *gone, on_conflict="theirs") == {}
 
