@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Annotated, Any, Final, Literal
+from functools import lru_cache
+from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
@@ -18,6 +19,7 @@ from schemas.model import Value
 
 EntryKind = Literal["file", "dir", "symlink"]
 MARK: Final = "boxhub.tree.v1"
+_REMEMBERED: Final = 65_536
 _HASH = re.compile(r"[0-9a-f]{64}")
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
 _ON_THE_WIRE = re.compile("\0([89a-f][0-9a-f])")
@@ -136,22 +138,41 @@ def split_path(path: str) -> list[str]:
     return [check_entry_name(n) for n in names]
 
 
+# Versions of a directory share nearly all of their entries, so both ways remember the last ones. Equal entries are one
+# object then, which is what makes it cheap to find those that differ.
+
+
+_checked = lru_cache(maxsize=_REMEMBERED)(check_entry_name)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _quoted(name: str) -> str:
+    return json.dumps(check_entry_name(name))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _encoded(kind: EntryKind, digest: str, size: int, mode: int) -> str:
+    return json.dumps([kind, check_hash(digest), size, mode], separators=(",", ":"))
+
+
+@lru_cache(maxsize=_REMEMBERED, typed=True)
+def _decoded(kind: EntryKind, digest: str, size: int, mode: int) -> TreeEntry:
+    return TreeEntry(kind=kind, hash=check_hash(digest), size=size, mode=mode)
+
+
 def encode_tree(entries: dict[str, TreeEntry]) -> bytes:
     """Canonical bytes: sorted names, no spaces, ASCII only. Equal entries give equal bytes."""
-    rows: dict[str, Any] = {
-        check_entry_name(name): [e.kind, check_hash(e.hash), e.size, e.mode] for name, e in sorted(entries.items())
-    }
-    return json.dumps({MARK: rows}, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+    rows = ",".join(
+        f"{_quoted(name)}:{_encoded(e.kind, e.hash, e.size, e.mode)}" for name, e in sorted(entries.items())
+    )
+    return f'{{"{MARK}":{{{rows}}}}}'.encode("ascii")
 
 
 def decode_tree(data: bytes) -> dict[str, TreeEntry]:
     """The entries of a stored tree. Raises `IntegrityError` when the bytes are no tree of ours."""
     try:
         rows = json.loads(data)[MARK]
-        return {
-            check_entry_name(name): TreeEntry(kind=kind, hash=check_hash(digest), size=size, mode=mode)
-            for name, (kind, digest, size, mode) in rows.items()
-        }
+        return {_checked(name): _decoded(kind, digest, size, mode) for name, (kind, digest, size, mode) in rows.items()}
     except (ValueError, KeyError, TypeError, AttributeError, InvalidInput, RecursionError) as error:
         raise IntegrityError(f"not a tree: {error}") from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from context_store.trees.entries import Entries, same
+from context_store.trees.entries import Entries, differing, same
 from context_store.trees.objects import TreeObjects
 from schemas.tree import EMPTY_TREE, Change, TreeEntry
 
@@ -32,9 +32,9 @@ class TreeDiff:
 
     def _compare(self, prefix: str, before: Entries, after: Entries) -> Iterable[_Pair]:
         """Note the changes of one directory; gives the sub-directories to look into."""
-        for name in before.keys() | after.keys():
+        for name in differing(before, after):
             a, b = before.get(name), after.get(name)
-            if a == b or same(a, b):
+            if same(a, b):
                 continue
             below = (_directory(a), _directory(b))
             if any(below):

@@ -40,7 +40,8 @@ class StagedTrees(TreeObjects):
             for digest in level:
                 if digest in self._bytes and digest not in wanted:
                     wanted[digest] = self._bytes[digest]
-                    below += (entry.hash for entry in self._made.get(digest, {}).values())
+                    entries = self._made.get(digest, {}).values()
+                    below += (entry.hash for entry in entries if entry.hash in self._bytes)
             level = below
         if wanted:
             # What is in a directory before the directory: nobody can find a tree that is not whole.

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from context_store.trees.diff3 import MAX_BYTES, merge_text
-from context_store.trees.entries import Entries, directory_entry, same
+from context_store.trees.entries import Entries, differing, directory_entry, same
 from context_store.trees.staged import StagedTrees
 from context_store.trees.text import is_text
 from schemas.tree import Conflict, ConflictKind, TreeEntry
@@ -46,11 +46,12 @@ class ThreeWay:
         return await self._trees.write(merged)
 
     async def _directory(self, prefix: str, entries: tuple[Entries, Entries, Entries]) -> Entries:
-        merged: Entries = {}
+        base, ours, theirs = entries
+        merged = dict(theirs)  # right wherever ours is as in the base
         directories: dict[str, Sides] = {}
         files: dict[str, Sides] = {}
-        base, ours, theirs = entries
-        for name in base.keys() | ours.keys() | theirs.keys():
+        for name in differing(base, ours):
+            merged.pop(name, None)
             sides = (base.get(name), ours.get(name), theirs.get(name))
             self.deleted |= _both_deleted(sides)
             if (found := _trivial(sides)) is not None:
