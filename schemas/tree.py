@@ -146,13 +146,9 @@ _checked = lru_cache(maxsize=_REMEMBERED)(check_entry_name)
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _quoted(name: str) -> str:
-    return json.dumps(check_entry_name(name))
-
-
-@lru_cache(maxsize=_REMEMBERED)
-def _encoded(kind: EntryKind, digest: str, size: int, mode: int) -> str:
-    return json.dumps([kind, check_hash(digest), size, mode], separators=(",", ":"))
+def _row(name: str, kind: EntryKind, digest: str, size: int, mode: int) -> str:
+    row = json.dumps([kind, check_hash(digest), size, mode], separators=(",", ":"))
+    return f"{json.dumps(check_entry_name(name))}:{row}"
 
 
 @lru_cache(maxsize=_REMEMBERED, typed=True)
@@ -162,9 +158,7 @@ def _decoded(kind: EntryKind, digest: str, size: int, mode: int) -> TreeEntry:
 
 def encode_tree(entries: dict[str, TreeEntry]) -> bytes:
     """Canonical bytes: sorted names, no spaces, ASCII only. Equal entries give equal bytes."""
-    rows = ",".join(
-        f"{_quoted(name)}:{_encoded(e.kind, e.hash, e.size, e.mode)}" for name, e in sorted(entries.items())
-    )
+    rows = ",".join([_row(name, e.kind, e.hash, e.size, e.mode) for name, e in sorted(entries.items())])
     return f'{{"{MARK}":{{{rows}}}}}'.encode("ascii")
 
 

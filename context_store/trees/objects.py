@@ -71,9 +71,10 @@ class TreeObjects:
 
     async def write_many(self, directories: list[Entries]) -> list[str]:
         """Like `write` for each, in one trip."""
+        directories = [dict(sorted(entries.items())) for entries in directories]
         hashes = await self._store([encode_tree(entries) for entries in directories])
         for tree, entries in zip(hashes, directories, strict=True):
-            self._remember(tree, dict(sorted(entries.items())))
+            self._remember(tree, entries)
         return hashes
 
     # --- by path -----------------------------------------------------------------------------------------------------
