@@ -19,6 +19,7 @@ database. Everything is kept per tenant.
 ``workspaces``         workspaces: a name and a root branch
 ``branches``           branches: fork, advance, diff, discard
 ``branch_records``     a branch as it is stored
+``plans``              what a commit would do, and conflicts that were decided before it
 ``commits``            the commit of a branch into its parent: one pointer switch, repaired after a crash
 =====================  =========================================================================================
 """

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from context_store.backend import Collection, Document, Record
 from context_store.documents import encode
 from schemas.branch import Branch
-from schemas.errors import PayloadTooLarge, RevisionConflict, TerminalState
+from schemas.errors import InvalidInput, PayloadTooLarge, RevisionConflict, TerminalState
 
 BRANCHES: Final = Collection("branches", indexes=("workspace", "state", "parent", "group"))
 MAX_BRANCH_BYTES: Final = 64 * 1024
@@ -77,3 +77,17 @@ def conflict_of_heads(branch: Branch, expected: str) -> RevisionConflict:
         expected=expected,
         actual=branch.head,
     )
+
+
+def moved_on(branch: Branch, expected: tuple[str, str], parent: Branch) -> RevisionConflict:
+    """The heads are not those a plan was made for."""
+    return RevisionConflict(
+        f"branch {branch.id!r} or its parent {parent.id!r} has moved since the merge was planned; plan it again",
+        branch=branch.id,
+        expected=list(expected),
+        actual=[branch.head, parent.head],
+    )
+
+
+def has_no_parent(branch: str) -> InvalidInput:
+    return InvalidInput(f"branch {branch!r} is the root of its workspace: it has nothing to commit to", branch=branch)

@@ -8,9 +8,10 @@ from typing import Any, Final, Literal
 
 from context_store.backend import Document, Record, Records
 from context_store.branch_records import conflict_of_heads, ended, load, to_doc
-from context_store.commits import Commits, Validator
+from context_store.commits import Commits, Heads, Validator
+from context_store.plans import Resolved
 from context_store.trees import FileEdit, Resolver, Trees
-from schemas.branch import Branch, BranchState, CommitResult, OnConflict
+from schemas.branch import Branch, BranchState, CommitResult, MergePlan, OnConflict, Resolutions
 from schemas.errors import (
     AlreadyExists,
     BlobNotFound,
@@ -21,7 +22,7 @@ from schemas.errors import (
 )
 from schemas.ids import check_name, new_id
 from schemas.model import timestamp
-from schemas.tree import Change, check_hash
+from schemas.tree import Change, check_hash, shown_name
 
 MAX_FORK: Final = 1000
 MAX_DIFF_TEXT_BYTES: Final = 1024 * 1024
@@ -156,25 +157,51 @@ class Branches:
                 continue
 
     async def diff(self, id: str) -> list[Change]:
-        """What the branch changed since its base, sorted by path."""
+        """What the branch changed since its base, sorted by path; files that moved are one change each."""
         branch = await self.get(id)
-        return await self._trees.diff(branch.base, branch.head)
+        return await self._trees.diff(branch.base, branch.head, renames=True)
 
     async def diff_text(self, id: str) -> list[tuple[Change, str]]:
         """`diff` with a unified diff for each path; after 1 MiB of text the rest says that it was left out."""
         shown: list[tuple[Change, str]] = []
         left = MAX_DIFF_TEXT_BYTES
         for change in await self.diff(id):
-            text = await self._trees.change_text(change) if left > 0 else f"{change.path}: left out, see the file\n"
+            text = (
+                await self._trees.change_text(change)
+                if left > 0
+                else f"{shown_name(change.path)}: left out, see the file\n"
+            )
             left -= len(text)
             shown.append((change, text))
         return shown
 
+    async def plan(
+        self, id: str, *, resolutions: Resolutions | None = None, on_conflict: OnConflict = "fail"
+    ) -> MergePlan:
+        """What a commit would do now, conflicts included; see `Commits.plan`."""
+        await self._check_stored(resolutions or {})
+        return await self._commits.plan(id, resolutions or {}, on_conflict)
+
     async def commit(
-        self, id: str, *, on_conflict: OnConflict | Resolver = "fail", validate: Validator | None = None
+        self,
+        id: str,
+        *,
+        on_conflict: OnConflict | Resolver = "fail",
+        resolutions: Resolutions | None = None,
+        expected: Heads | None = None,
+        validate: Validator | None = None,
     ) -> CommitResult:
-        """Merge the branch into its parent; see `Commits.run`."""
-        return await self._commits.run(id, on_conflict, validate)
+        """Merge the branch into its parent; see `Commits.run`.
+
+        ``resolutions`` settle conflicts by path before ``on_conflict`` is asked; give the heads they were made for
+        as ``expected``.
+        """
+        if resolutions:
+            if callable(on_conflict):
+                raise InvalidInput("give resolutions or a callable for on_conflict, not both")
+            await self._check_stored(resolutions)
+            on_conflict = Resolved(resolutions, on_conflict)
+        return await self._commits.run(id, on_conflict, validate, expected)
 
     async def discard(self, id: str, state: Literal["discarded", "superseded"] = "discarded") -> Branch:
         """End the branch without effect on its parent; doing it again is fine. Raises `TerminalState`."""
@@ -236,6 +263,11 @@ class Branches:
     async def _settle(self, record: Record) -> Branch:
         stored = load(record)
         return stored.branch if not stored.seal else (await self._commits.settled(stored.branch.id)).branch
+
+    async def _check_stored(self, resolutions: Resolutions) -> None:
+        wanted = [entry.hash for answer in resolutions.values() for entry in answer.values() if entry is not None]
+        if missing := await self._trees.blobs.missing([check_hash(digest) for digest in wanted]):
+            raise BlobNotFound(f"no blob {missing[0]}; store the content of a resolution first", hash=missing[0])
 
     async def _check_tree(self, tree: str) -> None:
         if await self._trees.blobs.missing([check_hash(tree)]):

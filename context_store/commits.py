@@ -28,23 +28,27 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from context_store.backend import Records
-from context_store.branch_records import Mark, Stored, ended, load, to_doc
+from context_store.branch_records import Mark, Stored, ended, has_no_parent, load, moved_on, to_doc
+from context_store.plans import plan_merge
 from context_store.trees import Resolver, Trees
-from schemas.branch import Branch, CommitResult, OnConflict
+from schemas.branch import Branch, CommitResult, MergePlan, OnConflict, Resolutions
 from schemas.errors import (
     BoxhubError,
     BranchNotFound,
     Conflict,
-    InvalidInput,
     RevisionConflict,
     TerminalState,
     Unavailable,
+    ValidationFailed,
 )
 from schemas.ids import new_id
 from schemas.model import timestamp
 
 Validator = Callable[[str], Awaitable[None]]
 """Given the merged tree before it is published; raises to refuse it."""
+
+Heads = tuple[str, str]
+"""Head of the branch and of its parent."""
 
 _RETRIES: Final = 200
 _TAKEOVERS: Final = 20
@@ -62,39 +66,55 @@ class Commits:
         self._trees = trees
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def run(self, id: str, on_conflict: OnConflict | Resolver, validate: Validator | None) -> CommitResult:
+    async def run(
+        self, id: str, on_conflict: OnConflict | Resolver, validate: Validator | None, expected: Heads | None = None
+    ) -> CommitResult:
         """Merge the branch into its parent and end it.
 
         Fast-forward when the parent has not moved since the fork, else a three-way merge (`Trees.merge`).
         ``validate`` sees the tree that is to become the parent's head, again when the parent moved meanwhile.
-        Raises `MergeConflict`, and what ``validate`` raised: then nothing changed and the branch is open;
-        `TerminalState` if the branch or its parent has ended; `InvalidInput` for the root branch. Cancelled, or
+        With ``expected`` both heads must be these. Raises `MergeConflict`, `RevisionConflict` for other heads, what
+        ``validate`` raised or, if that was no error of ours, `ValidationFailed`: then nothing changed and the branch is
+        open; `TerminalState` if the branch or its parent has ended; `InvalidInput` for the root branch. Cancelled, or
         with the database gone, it happened or it did not: `Branches.get` tells.
         """
         parent = (await self.settled(id)).branch.parent
         if not parent:
-            raise InvalidInput(f"branch {id!r} is the root of its workspace: it has nothing to commit to", branch=id)
+            raise has_no_parent(id)
         for attempt in range(_TAKEOVERS):
             try:
                 if validate is not None:  # may take minutes: commits race then, and validate again if they lose
-                    mark = await self._try(id, on_conflict, validate)
+                    mark = await self._try(id, on_conflict, validate, expected)
                 else:
                     async with self._locks.setdefault(parent, asyncio.Lock()):
-                        mark = await self._try(id, on_conflict, validate)
+                        mark = await self._try(id, on_conflict, validate, expected)
             except _TakenOver:
                 await asyncio.sleep(random.random() * 0.005 * attempt)
                 continue
-            changes = await self._trees.diff(mark.before, mark.tree)
+            changes = await self._trees.diff(mark.before, mark.tree, renames=True)
             return CommitResult(
                 branch=id, target=parent, tree=mark.tree, fast_forward=mark.fast_forward, changes=changes
             )
         raise Conflict(f"branch {id!r} is changed by others all the time; {_TAKEOVERS} commits gave up", branch=id)
 
-    async def _try(self, id: str, on_conflict: OnConflict | Resolver, validate: Validator | None) -> Mark:
+    async def plan(self, id: str, answers: Resolutions, otherwise: OnConflict) -> MergePlan:
+        """What `run` would do now; the merged tree is stored and nothing else changes. Raises `TerminalState`."""
+        branch = (await self.settled(id)).branch
+        if branch.state != "open":
+            raise ended(branch)
+        if not branch.parent:
+            raise has_no_parent(id)
+        return await plan_merge(
+            self._trees, branch, (await self.settled(branch.parent)).branch.head, answers, otherwise
+        )
+
+    async def _try(
+        self, id: str, on_conflict: OnConflict | Resolver, validate: Validator | None, expected: Heads | None
+    ) -> Mark:
         token = new_id("seal")
         branch = await self._seal(id, token)
         try:
-            mark = await self._switch(branch, token, on_conflict, validate)
+            mark = await self._switch(branch, token, on_conflict, validate, expected)
         except Unavailable:
             raise  # the switch may have been written, so the seal must stay; the same goes for a cancellation
         except Exception:
@@ -153,7 +173,12 @@ class Commits:
             return stored.branch
 
     async def _switch(
-        self, branch: Branch, token: str, on_conflict: OnConflict | Resolver, validate: Validator | None
+        self,
+        branch: Branch,
+        token: str,
+        on_conflict: OnConflict | Resolver,
+        validate: Validator | None,
+        expected: Heads | None,
     ) -> Mark:
         for attempt in range(_RETRIES):
             parent = await self._target(branch)
@@ -164,12 +189,14 @@ class Commits:
                 if own.branch.state != "open":
                     raise ended(own.branch)
                 raise _TakenOver
+            if expected is not None and expected != (branch.head, parent.branch.head):
+                raise moved_on(branch, expected, parent.branch)
             fast_forward = parent.branch.head == branch.base
             tree = branch.head
             if not fast_forward:
                 tree = await self._trees.merge(branch.base, branch.head, parent.branch.head, on_conflict=on_conflict)
             if validate is not None:
-                await validate(tree)
+                await _checked(validate, tree, branch)
             mark = Mark(
                 branch=branch.id, tree=tree, before=parent.branch.head, fast_forward=fast_forward, at=timestamp()
             )
@@ -232,3 +259,16 @@ class Commits:
             except RevisionConflict:
                 continue
             return None
+
+
+async def _checked(validate: Validator, tree: str, branch: Branch) -> None:
+    try:
+        await validate(tree)
+    except BoxhubError:
+        raise
+    except Exception as error:
+        raise ValidationFailed(
+            f"branch {branch.id!r} was not committed: the validator raised {type(error).__name__}: {error}",
+            branch=branch.id,
+            tree=tree,
+        ) from error

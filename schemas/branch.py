@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from schemas.model import Model, Value
-from schemas.tree import EMPTY_TREE, Change
+from schemas.tree import EMPTY_TREE, Change, Conflict, FileName, TreeEntry
 
 BranchState = Literal["open", "committed", "discarded", "superseded"]
 OnConflict = Literal["fail", "ours", "theirs"]
@@ -43,6 +43,27 @@ class Workspace(Model):
     owner: str = ""
     created_at: float = 0.0
     metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+Resolutions = dict[FileName, dict[FileName, TreeEntry | None]]
+"""Path of a conflict → what shall be where: path → stored entry, or nothing there."""
+
+
+class MergePlan(Value):
+    """What a commit would do at this moment; nothing is published.
+
+    ``tree`` is the merged tree, stored, or empty while there are ``conflicts``. It holds as long as the branch's
+    head is ``ours`` and the target's ``theirs``.
+    """
+
+    branch: str
+    target: str
+    base: str
+    ours: str
+    theirs: str
+    tree: str = ""
+    fast_forward: bool = False
+    conflicts: list[Conflict] = Field(default_factory=list)
 
 
 class CommitResult(Value):

@@ -147,9 +147,19 @@ class RevisionConflict(Conflict):
 
 
 class MergeConflict(Conflict):
-    """A commit met changes on the same paths; nothing was written. ``details["paths"]`` lists them."""
+    """A commit met changes on the same paths; nothing was written.
+
+    ``details["paths"]`` lists the first hundred of ``details["total"]``; ``details["conflicts"]`` says of each what
+    kind it is and what base, ours (the branch) and theirs (the target) have there: hash, size, mode, name.
+    """
 
     code = "merge_conflict"
+
+
+class ValidationFailed(Conflict):
+    """The merged files were refused by the commit's validator; nothing was published and the branch is open."""
+
+    code = "validation_failed"
 
 
 class StaleAttempt(Conflict):

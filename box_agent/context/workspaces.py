@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from box_agent.context.blobs import BlobClient
+from box_agent.context.commits import Committer, Resolve, Validate
 from box_agent.context.hub import Hub
-from schemas.branch import Branch, BranchState, CommitResult, OnConflict, Workspace
+from schemas.branch import Branch, BranchState, CommitResult, MergePlan, OnConflict, Workspace
 from schemas.ids import new_id
-from schemas.tree import EMPTY_TREE, Change
+from schemas.tree import EMPTY_TREE, Change, wire_name
 
 _LONG_S = 120.0
 
@@ -67,7 +68,7 @@ class WorkspaceClient:
         Raises `IdempotencyConflict` when it is another one.
         """
         names = names or [""]
-        edits = {path: _file(content) for path, content in (files or {}).items()}
+        edits = {wire_name(path): _file(content) for path, content in (files or {}).items()}
         return await self._hub.many(
             Branch,
             "branch_fork",
@@ -101,8 +102,21 @@ class WorkspaceClient:
         rows: List[dict[str, Any]] = await self._hub.call("branch_diff", branch=branch, content=True)
         return rows
 
-    async def commit(self, branch: str, *, on_conflict: OnConflict = "fail") -> CommitResult:
-        """Merge it into its parent, or change nothing. Raises `MergeConflict`, `TerminalState`."""
+    async def plan(self, branch: str, *, on_conflict: OnConflict = "fail") -> MergePlan:
+        """What a commit would do now: the merged tree, stored but not published, or all its conflicts."""
+        return await self._hub.one(MergePlan, "branch_plan", timeout_s=_LONG_S, branch=branch, on_conflict=on_conflict)
+
+    async def commit(
+        self, branch: str, *, on_conflict: OnConflict | Resolve = "fail", validate: Validate | None = None
+    ) -> CommitResult:
+        """Merge it into its parent, or change nothing. Raises `MergeConflict`, `TerminalState`.
+
+        A callable ``on_conflict`` is given each conflict with its contents (`Disputed`), ``validate`` a directory with
+        the merged files; both run here, plain functions in a thread, again when the branch or its parent moved
+        meanwhile (`Conflict` after 20 times). A validator that raises or returns False is `ValidationFailed`.
+        """
+        if callable(on_conflict) or validate is not None:
+            return await Committer(self._hub).commit(branch, on_conflict, validate)
         return await self._hub.one(
             CommitResult, "branch_commit", timeout_s=_LONG_S, repeat=False, branch=branch, on_conflict=on_conflict
         )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Literal
 
-from context_store.trees.entries import Entries, same
+from context_store.trees.entries import Entries, differing, same
+from context_store.trees.objects import TreeObjects
 from schemas.tree import EMPTY_TREE, Change, TreeEntry
-
-if TYPE_CHECKING:
-    from context_store.trees.trees import Trees
 
 _Pair = tuple[str, str | None, str | None]
 
@@ -17,7 +15,7 @@ _Pair = tuple[str, str | None, str | None]
 class TreeDiff:
     """One comparison. Costs one trip to the blobs per level of the trees, O(differing directories) reads."""
 
-    def __init__(self, trees: Trees) -> None:
+    def __init__(self, trees: TreeObjects) -> None:
         self._trees = trees
         self._changes: list[Change] = []
 
@@ -34,9 +32,9 @@ class TreeDiff:
 
     def _compare(self, prefix: str, before: Entries, after: Entries) -> Iterable[_Pair]:
         """Note the changes of one directory; gives the sub-directories to look into."""
-        for name in before.keys() | after.keys():
+        for name in differing(before, after):
             a, b = before.get(name), after.get(name)
-            if a == b or same(a, b):
+            if same(a, b):
                 continue
             below = (_directory(a), _directory(b))
             if any(below):
@@ -54,8 +52,13 @@ class TreeDiff:
             if a.kind != "dir" or a.hash == EMPTY_TREE:
                 self._changes.append(Change(path=path, kind="deleted", before=a))
         elif a is not None and b is not None:
-            kind = "modified" if a.kind == b.kind else "type_changed"
-            self._changes.append(Change(path=path, kind=kind, before=a, after=b))
+            self._changes.append(Change(path=path, kind=_how(a, b), before=a, after=b))
+
+
+def _how(a: TreeEntry, b: TreeEntry) -> Literal["modified", "type_changed", "mode_changed"]:
+    if a.kind != b.kind:
+        return "type_changed"
+    return "mode_changed" if a.hash == b.hash else "modified"
 
 
 def _directory(found: TreeEntry | None) -> str | None:

@@ -19,3 +19,9 @@ def same(a: TreeEntry | None, b: TreeEntry | None) -> bool:
     if a is None or b is None:
         return a is b
     return a.kind == b.kind and a.hash == b.hash and (a.kind != "file" or a.mode == b.mode)
+
+
+def differing(a: Entries, b: Entries) -> list[str]:
+    """The names whose entries are not one and the same object: all that can differ. The common case, so it is quick."""
+    found = [name for name, entry in b.items() if a.get(name) is not entry]
+    return found + [name for name in a if name not in b]

@@ -21,20 +21,27 @@ def lines(data: bytes) -> list[bytes]:
     return [line + b"\n" for line in found] + ([last] if last else [])
 
 
-def unified_diff(path: str, before: bytes | None, after: bytes | None, *, context: int = 3) -> str:
+def unified_diff(
+    path: str, before: bytes | None, after: bytes | None, *, before_path: str | None = None, context: int = 3
+) -> str:
     """A unified diff as git writes it; ``None`` is an absent side. One line when a side is binary or too long.
+
+    Empty when nothing differs. ``before_path``: its name on the first side, if that was another.
 
     Bytes that are not UTF-8 are shown as replacement characters, so the result is for reading.
     """
+    if before == after:
+        return ""
+    before_path = before_path or path
     if not is_text(before or b"") or not is_text(after or b""):
-        return f"Binary files {_name('a', path, before)} and {_name('b', path, after)} differ\n"
+        return f"Binary files {_name('a', before_path, before)} and {_name('b', path, after)} differ\n"
     a, b = lines(before or b""), lines(after or b"")
     if max(len(a), len(b)) > _MAX_LINES:
         return f"{path}: {max(len(a), len(b))} lines, too many to compare\n"
     shown = difflib.unified_diff(
         [_shown(line) for line in a],
         [_shown(line) for line in b],
-        _name("a", path, before),
+        _name("a", before_path, before),
         _name("b", path, after),
         n=context,
     )

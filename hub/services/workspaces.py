@@ -14,9 +14,9 @@ from context_store.trees import FileEdit
 from hub.config import Limits
 from hub.services import bounds
 from hub.services.principal import Principal
-from schemas.branch import Branch, BranchState, CommitResult, OnConflict, Workspace
+from schemas.branch import Branch, BranchState, CommitResult, MergePlan, OnConflict, Resolutions, Workspace
 from schemas.errors import InvalidInput
-from schemas.tree import EMPTY_TREE, TreeEntry
+from schemas.tree import EMPTY_TREE, FileName, TreeEntry
 
 
 class InlineFile(BaseModel):
@@ -30,7 +30,7 @@ class InlineFile(BaseModel):
     mode: int | None = None
 
 
-Files = dict[str, str | InlineFile | None]
+Files = dict[FileName, str | InlineFile | None]
 """path → text, bytes, or nothing: delete what is there."""
 
 
@@ -120,15 +120,44 @@ class WorkspaceService:
             return [change.wire() for change in await self._scope.branches.diff(branch)]
         return [{**change.wire(), "text": text} for change, text in await self._scope.branches.diff_text(branch)]
 
-    async def branch_commit(self, branch: str, on_conflict: OnConflict = "fail") -> CommitResult:
-        """Merge the branch into its parent and end it. Raises `MergeConflict`: then nothing was written."""
-        return await self._scope.branches.commit(branch, on_conflict=on_conflict)
+    async def branch_plan(
+        self, branch: str, on_conflict: OnConflict = "fail", resolutions: Resolutions | None = None
+    ) -> MergePlan:
+        """What a commit would do now: the merged tree, stored but not published, or every conflict."""
+        return await self._scope.branches.plan(
+            branch, on_conflict=on_conflict, resolutions=self._resolutions(resolutions)
+        )
+
+    async def branch_commit(
+        self,
+        branch: str,
+        on_conflict: OnConflict = "fail",
+        resolutions: Resolutions | None = None,
+        ours: str = "",
+        theirs: str = "",
+    ) -> CommitResult:
+        """Merge the branch into its parent and end it. Raises `MergeConflict`: then nothing was written.
+
+        ``ours`` and ``theirs``, given together, are the heads a plan was made for: `RevisionConflict` for others.
+        """
+        if bool(ours) != bool(theirs):
+            raise InvalidInput("ours and theirs are the two heads of one plan; give both or none")
+        return await self._scope.branches.commit(
+            branch,
+            on_conflict=on_conflict,
+            resolutions=self._resolutions(resolutions),
+            expected=(ours, theirs) if ours else None,
+        )
 
     async def branch_discard(self, branch: str, state: Literal["discarded", "superseded"] = "discarded") -> Branch:
         """End the branch without effect on its parent; again, it is fine. Raises `TerminalState`."""
         return await self._scope.branches.discard(branch, state)
 
     # -------------------------------------------------------------------------------------------------------------
+
+    def _resolutions(self, resolutions: Resolutions | None) -> Resolutions:
+        bounds.count(sum(map(len, (resolutions or {}).values())), self._limits.list_items, "resolutions")
+        return resolutions or {}
 
     def _metadata(self, metadata: dict[str, Any] | None) -> dict[str, Any]:
         bounds.json_size(metadata or {}, self._limits.metadata_bytes, "metadata")

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from hub.gateway.routes.access import Id, ServicesOf
-from schemas.branch import Branch, BranchState, CommitResult, OnConflict, Workspace
-from schemas.tree import EMPTY_TREE
+from schemas.branch import Branch, BranchState, CommitResult, MergePlan, OnConflict, Resolutions, Workspace
+from schemas.tree import EMPTY_TREE, FileName
 
 router = APIRouter(tags=["workspaces"])
 
@@ -22,13 +22,19 @@ class WorkspaceRequest(BaseModel):
 
 class ForkRequest(BaseModel):
     names: list[str] = Field(min_length=1, max_length=1000)
-    files: dict[str, Any] = Field(default_factory=dict, description='path → text | {"base64": …} | null to delete')
+    files: dict[FileName, Any] = Field(default_factory=dict, description='path → text | {"base64": …} | null to delete')
     group: str = ""
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
-class CommitRequest(BaseModel):
+class PlanRequest(BaseModel):
     on_conflict: OnConflict = "fail"
+    resolutions: Resolutions = Field(default_factory=dict, description="path of a conflict → path → entry or null")
+
+
+class CommitRequest(PlanRequest):
+    ours: str = Field(default="", description="with `theirs`: commit only if these are the heads, as the plan said")
+    theirs: str = ""
 
 
 class DiscardRequest(BaseModel):
@@ -91,10 +97,21 @@ async def diff(branch: Id, services: ServicesOf, content: bool = False) -> list[
 @router.post("/branches/{branch}/commit")
 async def commit(branch: Id, services: ServicesOf, request: CommitRequest | None = None) -> CommitResult:
     """409 with the paths when both sides changed them; then nothing was written."""
+    asked = request or CommitRequest()
     result: CommitResult = await services.workspaces.branch_commit(
-        branch, on_conflict=request.on_conflict if request else "fail"
+        branch, on_conflict=asked.on_conflict, resolutions=asked.resolutions, ours=asked.ours, theirs=asked.theirs
     )
     return result
+
+
+@router.post("/branches/{branch}/plan")
+async def plan(branch: Id, services: ServicesOf, request: PlanRequest | None = None) -> MergePlan:
+    """What a commit would do at this moment: the merged tree, stored but not published, or all conflicts."""
+    asked = request or PlanRequest()
+    found: MergePlan = await services.workspaces.branch_plan(
+        branch, on_conflict=asked.on_conflict, resolutions=asked.resolutions
+    )
+    return found
 
 
 @router.post("/branches/{branch}/discard")

@@ -18,6 +18,7 @@ from schemas.errors import (
     PayloadTooLarge,
     RevisionConflict,
     TerminalState,
+    ValidationFailed,
     WorkspaceNotFound,
 )
 from schemas.tree import EMPTY_TREE, blob_hash
@@ -427,3 +428,74 @@ async def test_child_and_parent_commit_at_once(store, other_store, workspace):
         paths = {path async for path, _ in trees.walk((await mine.get(workspace.root)).head)}
         assert f"p{turn}" in paths
         assert (f"c{turn}" in paths) == (not isinstance(into, BaseException))
+
+
+async def test_two_committers_at_once_both_merge_or_one_wins(store, other_store, workspace):
+    """Two processes commit two branches into one parent at the same moment, again and again."""
+    mine, theirs = (s.tenant("default").branches for s in (store, other_store))
+    trees = store.tenant("default").trees
+    text = b"1\n2\n3\n4\n5\n6\n7\n"
+    for turn in range(24):
+        path = f"turn{turn}"
+        await mine.write_files(workspace.root, {path: text})
+        clash = turn % 2 == 0
+        edits = (text.replace(b"1", b"one"), text.replace(b"1", b"uno") if clash else text.replace(b"7", b"seven"))
+        first, second = [(await mine.fork(workspace.root, files={path: edit}))[0].id for edit in edits]
+        outcomes = await asyncio.gather(mine.commit(first), theirs.commit(second), return_exceptions=True)
+        lost = [o for o in outcomes if isinstance(o, BaseException)]
+        assert [type(o) for o in lost] == ([MergeConflict] if clash else [])
+        states = [(await theirs.get(branch)).state for branch in (first, second)]
+        assert sorted(states) == (["committed", "open"] if clash else ["committed", "committed"])
+        found = await trees.read_file((await mine.get(workspace.root)).head, path)
+        assert found == (edits[states.index("committed")] if clash else b"one\n2\n3\n4\n5\n6\nseven\n")
+
+
+async def test_a_plan_says_what_the_commit_does(scope, branches, workspace):
+    one = await fork(branches, workspace.root, README=b"ONE\ntwo\nthree\nfour\nfive\n")
+    plan = await branches.plan(one.id)
+    assert (plan.fast_forward, plan.tree, plan.conflicts) == (True, one.head, [])
+    await branches.write_files(workspace.root, {"src/a.py": b"a = 2\n"})
+    plan = await branches.plan(one.id)
+    assert not plan.fast_forward
+    assert (await branches.get(one.id), (await branches.get(workspace.root)).head) == (one, plan.theirs)
+    result = await branches.commit(one.id, expected=(plan.ours, plan.theirs))
+    assert result.tree == plan.tree
+    with pytest.raises(TerminalState):
+        await branches.plan(one.id)
+    with pytest.raises(InvalidInput, match="root"):
+        await branches.plan(workspace.root)
+
+
+async def test_a_plan_that_is_too_old_is_refused(scope, branches, workspace):
+    one = await fork(branches, workspace.root, README=b"1\n")
+    await branches.write_files(workspace.root, {"README": b"2\n"})
+    plan = await branches.plan(one.id)
+    assert [(c.path, c.kind) for c in plan.conflicts] == [("README", "content")]
+    settled = {"README": {"README": plan.conflicts[0].theirs, "README.ours": plan.conflicts[0].ours}}
+    assert not (await branches.plan(one.id, resolutions=settled)).conflicts
+    for branch in (workspace.root, one.id):  # either side moves
+        await branches.write_files(branch, {"new": branch.encode()})
+        with pytest.raises(RevisionConflict):
+            await branches.commit(one.id, resolutions=settled, expected=(plan.ours, plan.theirs))
+        plan = await branches.plan(one.id)
+        assert (await branches.get(one.id)).state == "open"
+    await branches.write_files(one.id, {"new": workspace.root.encode()})
+    plan = await branches.plan(one.id)
+    await branches.commit(one.id, resolutions=settled, expected=(plan.ours, plan.theirs))
+    assert await content(scope, workspace.root, "README") == b"2\n"
+    assert await content(scope, workspace.root, "README.ours") == b"1\n"
+
+
+async def test_a_validator_that_breaks_is_told_as_one(branches, workspace):
+    one = await fork(branches, workspace.root, README=b"1\n")
+    before = await branches.get(workspace.root)
+
+    async def broken(tree: str) -> None:
+        raise OSError("no space left")
+
+    with pytest.raises(ValidationFailed, match="no space left") as failed:
+        await branches.commit(one.id, validate=broken)
+    assert isinstance(failed.value.__cause__, OSError)
+    assert await branches.get(workspace.root) == before
+    assert await branches.get(one.id) == one
+    await branches.commit(one.id)

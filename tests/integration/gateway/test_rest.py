@@ -102,7 +102,12 @@ async def test_a_workspace_is_forked_compared_and_committed(http):
     diff = (await http.get(f"{API}/branches/{one['id']}/diff", params={"content": True})).json()
     assert [(c["path"], c["kind"]) for c in diff] == [("index.html", "added")]
     assert "+<h1>hi</h1>" in diff[0]["text"]
-    commit = (await http.post(f"{API}/branches/{one['id']}/commit")).json()
+    plan = (await http.post(f"{API}/branches/{one['id']}/plan")).json()
+    assert (plan["tree"], plan["fast_forward"], plan["conflicts"]) == (one["head"], True, [])
+    heads = {"ours": plan["ours"], "theirs": "0" * 64}
+    assert (await http.post(f"{API}/branches/{one['id']}/commit", json=heads)).status_code == 409
+    heads["theirs"] = plan["theirs"]
+    commit = (await http.post(f"{API}/branches/{one['id']}/commit", json=heads)).json()
     assert commit["fast_forward"]
     discarded = (await http.post(f"{API}/branches/{two['id']}/discard", json={"state": "superseded"})).json()
     assert discarded["state"] == "superseded"

@@ -1,129 +1,20 @@
-"""Merging trees, held against ``git merge-tree`` on generated histories."""
+"""Merging trees, case by case; `test_merge_oracle` holds it against git."""
 
 from __future__ import annotations
 
-import asyncio
-import subprocess
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from context_store.blobs.directory import DirectoryBlobs
 from context_store.trees import Trees
 from schemas.errors import InvalidInput, MergeConflict
-from schemas.tree import EMPTY_TREE, TreeEntry
+from schemas.tree import EMPTY_TREE, Conflict, TreeEntry, blob_hash
 
 Files = dict[str, tuple[bytes, int]]
-
-PATHS = st.sampled_from(["a", "b", "d", "d/x", "d/y", "d/e", "d/e/z", "long/way/down"])
-LINES = st.sampled_from(
-    [b"1\n2\n3\n4\n5\n", b"1!\n2\n3\n4\n5\n", b"1\n2\n3\n4\n5!\n", b"1\n2\n3?\n4\n5\n", b"", b"\0" * 9000]
-)
-VALUES = st.tuples(LINES, st.sampled_from([0o644, 0o644, 0o644, 0o755]))
-
-
-def as_directory(files: Files) -> Files:
-    """Without paths that would need a file to be a directory as well."""
-    return {p: v for p, v in files.items() if not any(other.startswith(f"{p}/") for other in files)}
-
-
-@st.composite
-def histories(draw) -> tuple[Files, Files, Files]:
-    def own(files: Files) -> Files:
-        """Content of one path is unlike that of any other, so that git sees no renames: it guesses, we do not."""
-        return {
-            p: (b"".join(b"%s %d\n" % (p.encode(), n) for n in range(30)) + data, mode)
-            for p, (data, mode) in files.items()
-        }
-
-    base = as_directory(draw(st.dictionaries(PATHS, VALUES, min_size=1, max_size=6)))
-
-    def side() -> Files:
-        changed: dict[str, tuple[bytes, int] | None] = draw(st.dictionaries(PATHS, st.none() | VALUES, max_size=4))
-        files = {**base, **changed}
-        return as_directory({p: v for p, v in files.items() if v is not None})
-
-    return own(base), own(side()), own(side())
-
-
-class Git:
-    """A bare repository, to merge by git's own rules."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.run("init", "-q", "--bare", ".")
-
-    def run(self, *arguments: str, data: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-        environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self.directory), "LC_ALL": "C"}
-        command = ["git", *arguments]
-        return subprocess.run(
-            command, cwd=self.directory, input=data, capture_output=True, env=environment, check=False
-        )
-
-    def commits(self, history: tuple[Files, Files, Files]) -> None:
-        stream = b""
-        for name, files in zip(("base", "ours", "theirs"), history, strict=True):
-            stream += b"commit refs/heads/%s\ncommitter t <t@t> 1 +0000\ndata 0\n" % name.encode()
-            stream += b"from refs/heads/base\ndeleteall\n" if name != "base" else b""
-            for path, (data, mode) in files.items():
-                stream += b"M 100%o inline %s\ndata %d\n%s\n" % (mode, path.encode(), len(data), data)
-        done = self.run("fast-import", "--quiet", "--force", data=stream)
-        assert done.returncode == 0, done.stderr
-
-    def merge(self) -> Files | None:
-        """The merged files; ``None`` on a conflict."""
-        done = self.run("merge-tree", "--write-tree", "ours", "theirs")
-        assert done.returncode in (0, 1), done.stderr
-        if done.returncode:
-            return None
-        found: Files = {}
-        for row in self.run("ls-tree", "-r", "-z", done.stdout.decode().strip()).stdout.split(b"\0")[:-1]:
-            (mode, _, blob), path = row.split(b"\t")[0].split(), row.split(b"\t")[1]
-            found[path.decode()] = (self.run("cat-file", "blob", blob.decode()).stdout, int(mode[-3:], 8))
-        return found
 
 
 async def flat(trees: Trees, tree: str) -> Files:
     return {path: (await trees.blobs.get(e.hash), e.mode) async for path, e in trees.walk(tree)}
-
-
-@settings(max_examples=40)
-@given(history=histories())
-def test_as_git_does(history):
-    async def check(directory: Path) -> None:
-        async with DirectoryBlobs(directory / "blobs") as store:
-            trees = Trees(store.tenant("default"))
-            base, ours, theirs = [await trees.put_files(EMPTY_TREE, dict(side)) for side in history]
-            try:
-                merged = await flat(trees, await trees.merge(base, ours, theirs))
-            except MergeConflict as conflict:
-                merged = None
-                settled = [
-                    await flat(trees, await trees.merge(base, ours, theirs, on_conflict=side))
-                    for side in ("ours", "theirs")
-                ]
-                for path in conflict.details["paths"]:
-                    assert [s.get(path) for s in settled] == [history[1].get(path), history[2].get(path)]
-            assert merged == expected
-            # The sides are equal partners: what conflicts one way conflicts the other way, and so do the results.
-            try:
-                mirrored = await flat(trees, await trees.merge(base, theirs, ours))
-            except MergeConflict:
-                mirrored = None
-            assert mirrored == merged
-
-    with TemporaryDirectory() as name:
-        git = Git(Path(name))
-        git.commits(history)
-        expected = git.merge()
-        asyncio.run(check(Path(name)))
-
-
-# --- one by one -----------------------------------------------------------------------------------------------------
 
 
 async def merged(trees: Trees, base: Any, ours: Any, theirs: Any, **options) -> dict[str, bytes]:
@@ -140,7 +31,7 @@ async def merged(trees: Trees, base: Any, ours: Any, theirs: Any, **options) -> 
         ({}, {"f": b"2"}, {"f": b"3"}, ["f"]),
         ({"d/x": b"1", "d/y": b"1"}, {}, {"d/x": b"2", "d/y": b"1"}, ["d/x"]),
         ({"d/x": b"1"}, {"d": b"now a file"}, {"d/x": b"2"}, ["d"]),
-        ({"d": b"1"}, {"d/x": b"1"}, {"d": b"2"}, ["d"]),
+        ({"d": b"1"}, {"d/x": b"other"}, {"d": b"2"}, ["d"]),
         ({"f": b"\0"}, {"f": b"\0a"}, {"f": b"\0b"}, ["f"]),
         ({"a": b"1", "b/c": b"1"}, {"a": b"2", "b/c": b"2"}, {"a": b"3", "b/c": b"3"}, ["a", "b/c"]),
     ],
@@ -214,3 +105,170 @@ async def test_a_merge_reads_only_what_both_changed(trees, blobs):
 async def test_what_on_conflict_cannot_be(trees):
     with pytest.raises(InvalidInput):
         await trees.merge(EMPTY_TREE, EMPTY_TREE, EMPTY_TREE, on_conflict="both")
+
+
+# --- conflicts, and what they say ---------------------------------------------------------------------------------
+
+TEXT = b"".join(b"line %d\n" % n for n in range(20))
+OURS, THEIRS = TEXT.replace(b"line 3", b"ours 3"), TEXT.replace(b"line 3", b"theirs 3")
+
+
+def link(trees: Trees, target: bytes) -> TreeEntry:
+    return TreeEntry(kind="symlink", hash=blob_hash(target), size=len(target))
+
+
+async def conflicts(trees: Trees, base: Any, ours: Any, theirs: Any) -> list[Conflict]:
+    with pytest.raises(MergeConflict) as raised:
+        await merged(trees, base, ours, theirs)
+    return [Conflict.model_validate(row) for row in raised.value.details["conflicts"]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "base", "ours", "theirs", "names"),
+    [
+        ("content", {"f": TEXT}, {"f": OURS}, {"f": THEIRS}, ("f", "", "", "")),
+        ("binary", {"f": b"\0"}, {"f": b"\0a"}, {"f": b"\0b"}, ("f", "", "", "")),
+        ("add_add", {}, {"f": OURS}, {"f": THEIRS}, ("f", "", "", "")),
+        ("add_add", {}, {"f": (TEXT, 0o755)}, {"f": TEXT}, ("f", "", "", "")),
+        ("modify_delete", {"f": TEXT}, {"f": OURS}, {}, ("f", "", "", "")),
+        ("modify_delete", {"d/f": TEXT}, {}, {"d/f": (TEXT, 0o755)}, ("d/f", "", "", "")),
+        ("directory_file", {}, {"p": b"1"}, {"p/f": b"2"}, ("p", "", "", "")),
+        ("directory_file", {"p/f": b"1"}, {"p": b"now a file"}, {"p/f": b"2"}, ("p", "", "", "")),
+        ("content", {"a": TEXT}, {"b": OURS}, {"a": THEIRS}, ("b", "a", "", "a")),
+        ("content", {"a": TEXT}, {"a": OURS}, {"b": THEIRS}, ("b", "a", "a", "")),
+        ("content", {"a": TEXT}, {"b": OURS}, {"b": THEIRS}, ("b", "a", "", "")),
+        ("rename_rename", {"a": TEXT}, {"b": TEXT}, {"c": TEXT}, ("b", "a", "", "c")),
+        ("rename_delete", {"a": TEXT}, {"b": TEXT}, {}, ("b", "a", "", "")),
+        ("rename_delete", {"a": TEXT}, {}, {"b": TEXT}, ("b", "a", "", "")),
+        ("rename_add", {"a": TEXT}, {"b": TEXT}, {"a": TEXT, "b": b"another"}, ("b", "a", "", "")),
+    ],
+)
+async def test_kinds_of_conflicts(trees, kind, base, ours, theirs, names):
+    found = await conflicts(trees, base, ours, theirs)
+    conflict = next(c for c in found if c.kind == kind)
+    assert (conflict.path, conflict.base_path, conflict.ours_path, conflict.theirs_path) == names
+    for side, tree in (("base", base), ("ours", ours), ("theirs", theirs)):
+        if (kind, side) == ("rename_add", "base"):
+            continue  # the two files have no base in common
+        path = getattr(conflict, f"{side}_path") or conflict.path
+        data = tree.get(path)
+        entry = getattr(conflict, side)
+        if entry is not None and entry.kind == "file":
+            assert entry.hash == blob_hash(data[0] if isinstance(data, tuple) else data)
+        else:
+            assert data is None
+
+
+async def test_two_files_renamed_to_one_name(trees):
+    other = TEXT.replace(b"line", b"row")
+    (found,) = await conflicts(trees, {"a": TEXT, "b": other}, {"c": TEXT, "b": other}, {"a": TEXT, "c": other})
+    assert (found.path, found.kind, found.ours.hash, found.theirs.hash) == (
+        "c", "rename_rename", blob_hash(TEXT), blob_hash(other),
+    )  # fmt: skip
+
+
+async def test_links_that_clash(trees, blobs):
+    for target in (b"x", b"y", b"z"):
+        await blobs.put(target)
+    x, y, z = (link(trees, target) for target in (b"x", b"y", b"z"))
+    for base, ours, theirs, kind in ((x, y, z, "symlink"), (TEXT, x, OURS, "type_changed"), (None, x, y, "add_add")):
+        (found,) = await conflicts(trees, {"l": base} if base else {}, {"l": ours}, {"l": theirs})
+        assert (found.path, found.kind) == ("l", kind)
+
+
+async def test_a_large_file_is_a_conflict_and_is_never_read(trees, blobs):
+    sides = [TreeEntry(kind="file", hash=blob_hash(b"%d" % n), size=2 * 1024 * 1024) for n in range(3)]
+    (found,) = await conflicts(trees, *({"big": side} for side in sides))
+    assert (found.path, found.kind, found.theirs) == ("big", "too_large", sides[2])
+    # One side changed it, or renamed it as it is: there is nothing to merge, so it need not even be here.
+    base = await trees.put_files(EMPTY_TREE, {"big": sides[0], "f": b"1"})
+    ours = await trees.put_files(base, {"big": None, "new/big": sides[0]})
+    theirs = await trees.put_files(base, {"big": sides[1], "f": b"2"})
+    tree = await trees.merge(base, ours, theirs)
+    assert await trees.entry(tree, "new/big") == sides[1]
+    assert await trees.entry(tree, "big") is None
+
+
+# --- renames ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("base", "ours", "theirs", "result"),
+    [
+        ({"a": TEXT}, {"b": TEXT}, {"a": THEIRS}, {"b": THEIRS}),
+        ({"a": TEXT}, {"b": TEXT + b"more\n"}, {"a": THEIRS}, {"b": THEIRS + b"more\n"}),
+        ({"a": TEXT}, {"deep/down/b": TEXT}, {"a": THEIRS, "deep/x": b""}, {"deep/down/b": THEIRS, "deep/x": b""}),
+        ({"a": TEXT}, {"b": TEXT + b"more\n"}, {"b": THEIRS}, {"b": THEIRS + b"more\n"}),
+        # A module becomes a package, and a package a module.
+        ({"mod.py": TEXT}, {"mod.py/__init__.py": TEXT}, {"mod.py": THEIRS}, {"mod.py/__init__.py": THEIRS}),
+        ({"mod/a.py": TEXT}, {"mod": TEXT}, {"mod/a.py": THEIRS}, {"mod": THEIRS}),
+        # A directory is moved, file by file; what the other side put into the old one stays there.
+        (
+            {f"old/{n}": TEXT + b"%d\n" % n for n in range(3)},
+            {f"new/{n}": TEXT + b"%d\n" % n for n in range(3)},
+            {"old/0": TEXT + b"0\n", "old/1": TEXT + b"1!\n", "old/2": TEXT + b"2\n", "old/3": b"added"},
+            {"new/0": TEXT + b"0\n", "new/1": TEXT + b"1!\n", "new/2": TEXT + b"2\n", "old/3": b"added"},
+        ),
+        # Half of it is other text: no rename, so a file both sides may delete or keep.
+        ({"a": TEXT, "k": b""}, {"b": b"nothing alike\n" * 30, "k": b""}, {"a": TEXT, "k": b"1"},
+         {"b": b"nothing alike\n" * 30, "k": b"1"}),
+    ],
+)  # fmt: skip
+async def test_renames_are_followed(trees, base, ours, theirs, result):
+    assert await merged(trees, base, ours, theirs) == result
+    assert await merged(trees, base, theirs, ours) == result
+
+
+async def test_a_renamed_file_keeps_the_mode_the_other_side_gave_it(trees):
+    sides = [{"a": (TEXT, 0o644)}, {"b": (TEXT, 0o644)}, {"a": (TEXT, 0o755)}]
+    hashes = [await trees.put_files(EMPTY_TREE, side) for side in sides]
+    assert await flat(trees, await trees.merge(*hashes)) == {"b": (TEXT, 0o755)}
+
+
+async def test_clashing_renames_can_be_settled(trees):
+    sides = {"a": TEXT, "k": b""}, {"b": TEXT, "k": b"1"}, {"c": TEXT, "k": b""}
+    assert await merged(trees, *sides, on_conflict="ours") == {"b": TEXT, "k": b"1"}
+    assert await merged(trees, *sides, on_conflict="theirs") == {"c": TEXT, "k": b"1"}
+    both = {"b": b"1", "c": None, "d": b"2"}
+    assert await merged(trees, *sides, on_conflict=lambda conflict: both) == {"b": b"1", "d": b"2", "k": b"1"}
+    gone: tuple[dict[str, bytes], ...] = ({"a": TEXT}, {"b": TEXT}, {})
+    assert await merged(trees, *gone, on_conflict="ours") == {"b": TEXT}
+    assert await merged(trees, *gone, on_conflict="theirs") == {}
+
+
+async def test_a_conflict_inside_of_another_is_settled_with_it(trees):
+    """A file of theirs takes the place of a directory in which we renamed what they deleted."""
+    sides = {"p/a": TEXT, "p/k": b"1"}, {"p/b": TEXT, "p/k": b"2"}, {"p": b"a file"}
+    assert await merged(trees, *sides, on_conflict="theirs") == {"p": b"a file"}
+    assert await merged(trees, *sides, on_conflict="ours") == {"p/b": TEXT, "p/k": b"2"}
+
+
+async def test_nothing_is_stored_before_the_merge_has_succeeded(trees, blobs):
+    hashes = [
+        await trees.put_files(EMPTY_TREE, {"a": data, "d/b": other, "f": last})
+        for data, other, last in ((TEXT, TEXT, b"1"), (OURS, TEXT + b"x\n", b"2"), (THEIRS, b"x\n" + TEXT, b"2"))
+    ]
+    before = {blob.hash async for blob in blobs.stored()}
+    with pytest.raises(MergeConflict):
+        await trees.merge(*hashes)
+    assert {blob.hash async for blob in blobs.stored()} == before
+    tree = await trees.merge(*hashes, on_conflict="ours")
+    new = {blob.hash async for blob in blobs.stored()} - before
+    assert len(new) == 3  # the merged text, and the two directories above it
+    assert await Trees(blobs).read_file(tree, "d/b") == b"x\n" + TEXT + b"x\n"
+
+
+async def test_empty_directories_are_merged_too(trees):
+    empty = TreeEntry(kind="dir", hash=EMPTY_TREE, mode=0o755)
+    base, ours, theirs = [
+        await trees.put_files(EMPTY_TREE, side)
+        for side in ({"e": empty, "f": b""}, {"e": empty, "f": b"1", "new": empty}, {"f": b""})
+    ]
+    tree = await trees.merge(base, ours, theirs)
+    assert {path: e.kind async for path, e in trees.walk(tree, dirs=True)} == {"f": "file", "new": "dir"}
+
+
+async def test_ends_of_lines_are_kept(trees):
+    windows = TEXT.replace(b"\n", b"\r\n")
+    ours, theirs = windows.replace(b"line 3", b"ours"), windows[:-2]
+    assert await merged(trees, {"f": windows}, {"f": ours}, {"f": theirs}) == {"f": ours[:-2]}

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from context_store.blobs.directory import DirectoryBlobs
 from context_store.trees import FileEdit, Trees
+from context_store.trees.similarity import pieces, similarity
 from schemas.errors import BlobNotFound, IntegrityError, InvalidInput, NotFound
 from schemas.tree import EMPTY_TREE, TreeEntry, blob_hash
 
@@ -106,7 +107,7 @@ async def test_diff_names_what_happened(trees):
     )
     changes = {c.path: c.kind for c in await trees.diff(before, after)}
     assert changes == {
-        "gone": "deleted", "mode": "modified", "text": "modified", "new/deep": "added",
+        "gone": "deleted", "mode": "mode_changed", "text": "modified", "new/deep": "added",
         "file": "type_changed", "file/now": "added", "d/x": "deleted",
     }  # fmt: skip
     assert [c.path for c in await trees.diff(before, after)] == sorted(changes)
@@ -186,3 +187,62 @@ async def test_large_texts_and_directories_are_not_diffed(trees):
     texts = {c.path: await trees.change_text(c) for c in await trees.diff(EMPTY_TREE, tree)}
     assert texts["big"] == "big: 400000 bytes, too large to show\n"
     assert texts["d"] == ""
+
+
+async def test_a_diff_tells_what_was_renamed(trees):
+    text = b"".join(b"line %d\n" % n for n in range(20))
+    before = await trees.put_files(
+        EMPTY_TREE, {"old/a.py": text, "mod.py": text.replace(b"line", b"row"), "gone": b"1\n", "img": b"\0\1" * 99}
+    )
+    after = await trees.put_files(
+        EMPTY_TREE,
+        {
+            "new/a.py": (text + b"more\n", 0o755),
+            "mod.py/__init__.py": text.replace(b"line", b"row"),
+            "came": b"something else\n",
+            "pic": b"\0\1" * 99,
+        },
+    )
+    found = {c.path: c for c in await trees.diff(before, after, renames=True)}
+    assert {path: (c.kind, c.from_path) for path, c in found.items()} == {
+        "new/a.py": ("renamed", "old/a.py"),
+        "mod.py": ("type_changed", ""),
+        "mod.py/__init__.py": ("renamed", "mod.py"),
+        "came": ("added", ""),
+        "gone": ("deleted", ""),
+        "pic": ("renamed", "img"),
+    }
+    assert await trees.change_text(found["new/a.py"]) == (
+        "old mode 100644\nnew mode 100755\nrename from old/a.py\nrename to new/a.py\n"
+        "--- a/old/a.py\n+++ b/new/a.py\n@@ -18,3 +18,4 @@\n line 17\n line 18\n line 19\n+more\n"
+    )
+    assert await trees.change_text(found["pic"]) == "rename from img\nrename to pic\n"
+    assert {c.kind for c in await trees.diff(before, after)} == {"added", "deleted", "type_changed"}
+
+
+async def test_a_changed_mode_is_no_change_of_content(trees):
+    before = await trees.put_files(EMPTY_TREE, {"f": (b"1\n", 0o644), "bin": b"\0"})
+    after = await trees.put_files(before, {"f": (b"1\n", 0o755), "bin": b"\0\0"})
+    texts = {c.path: (c.kind, await trees.change_text(c)) for c in await trees.diff(before, after)}
+    assert texts["f"] == ("mode_changed", "old mode 100644\nnew mode 100755\n")
+    assert texts["bin"] == ("modified", "Binary files a/bin and b/bin differ\n")
+
+
+async def test_a_diff_compares_only_so_many_pairs(trees, blobs):
+    """Above 10,000 pairs names are compared by content hash, and one by one where the name is the same."""
+    text = b"".join(b"line %d\n" % n for n in range(20))
+    before = await trees.put_files(EMPTY_TREE, {f"a/{n}": text + b"%d" % n for n in range(120)})
+    after = await trees.put_files(EMPTY_TREE, {f"b/{n if n < 60 else -n}": text + b"%d!" % n for n in range(120)})
+    kinds = [c.kind for c in await trees.diff(before, after, renames=True)]
+    assert kinds.count("renamed") == 120  # sixty by name, then 60 times 60 pairs are few enough
+    after = await trees.put_files(EMPTY_TREE, {f"b/-{n}": text + b"%d!" % n for n in range(120)})
+    assert {c.kind for c in await trees.diff(before, after, renames=True)} == {"added", "deleted"}
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_similarity_is_a_share_of_the_larger(a, b):
+    found = similarity(pieces(a), len(a), pieces(b), len(b))
+    assert 0 <= found <= 1
+    assert found == similarity(pieces(b), len(b), pieces(a), len(a))
+    if a and b"\r" not in a:
+        assert similarity(pieces(a), len(a), pieces(a), len(a)) == 1
