@@ -87,4 +87,4 @@ def test_delays_grow_to_a_cap_and_are_spread(retry: Retry, used: int, chance: fl
     middle = delay_s(retry, used, lambda: 0.5)
     assert middle == pytest.approx(min(retry.max_s, middle))
     assert delay_s(retry, used + 1, lambda: 0.5) >= middle
-    assert abs(delay - middle) <= middle * retry.jitter * (1 + 1e-9)
+    assert abs(delay - middle) <= middle * (retry.jitter + 1e-9)
