@@ -114,7 +114,9 @@ class MongoBackend(Backend):
             except TimeoutError as error:
                 raise StoreUnavailable(f"{self.where} did not answer within {self.timeout_s} s") from error
             except PyMongoError as error:
-                if not may_pass(error) or time.monotonic() + _PAUSE_S > deadline or self._state != "open":
+                if self._state == "closed":  # under way when it was: the client then says anything
+                    raise StoreUnavailable(f"{self.where} is closed") from error
+                if not may_pass(error) or time.monotonic() + _PAUSE_S > deadline:
                     raise translate(error, self.where) from error
             attempt += 1
             await asyncio.sleep(_PAUSE_S)

@@ -469,6 +469,21 @@ async def test_closed_and_unopened_backends_say_so(new_backend):
         await backend.open()
 
 
+@pytest.mark.parametrize("turns", [0, 1, 3, 10])
+async def test_what_is_under_way_when_it_closes_answers_or_says_closed(new_backend, turns):
+    async with new_backend() as backend:
+        records = backend.records("default", THINGS)
+        await records.insert("a", {"colour": "red"})
+        under_way = [asyncio.ensure_future(records.find(prefix="a", limit=1000)) for _ in range(20)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    for outcome in await outcomes(*under_way):
+        if isinstance(outcome, Exception):
+            assert isinstance(outcome, StoreUnavailable) and "closed" in outcome.message
+        else:
+            assert [record.key for record in outcome] == ["a"]
+
+
 async def test_never_opened_closes(new_backend):
     await new_backend().aclose()
 

@@ -44,8 +44,8 @@ class Guide(Box):
 
     @skill
     def until_cancelled(self, context: Context) -> None:
-        context.progress(0.0, "begun")
         try:
+            context.progress(0.0, "begun")  # who hears this may cancel before it returns
             while not context.cancelled:
                 time.sleep(0.01)
         except CallCancelled:
