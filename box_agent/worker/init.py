@@ -23,8 +23,11 @@ class Init:
         for fd in (self._wake, self._wake_write):
             os.close(fd)
 
-    def run(self, lifeline: int) -> NoReturn:
-        """Until no child is left, or the far end of ``lifeline`` is closed; then the kernel kills all that is left."""
+    def run(self, lifeline: int, *, alone: bool = False) -> NoReturn:
+        """Until the far end of ``lifeline`` is closed, or no child is left unless it shall stay ``alone``.
+
+        Then the kernel kills all that is left.
+        """
         poll = select.poll()
         poll.register(lifeline, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
@@ -37,7 +40,8 @@ class Init:
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
             except ChildProcessError:
-                os._exit(0)
+                if not alone:
+                    os._exit(0)
 
     def end(self) -> NoReturn:
         """The node is gone."""

@@ -29,7 +29,7 @@ def main(place: str) -> NoReturn:
         seccomp.Filter(seccomp.program()).install()
         ContainerTemplate(control).serve()
     control.close()
-    init.run(lifeline.fileno())
+    init.run(lifeline.fileno(), alone=True)  # its control group goes with it, which tells what a box died of
 
 
 def _connect(place: str) -> socket.socket:
