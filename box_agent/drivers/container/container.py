@@ -19,7 +19,7 @@ from box_agent.drivers.forking.environment import Environment
 from box_agent.drivers.forking.peers import ask_for_pids
 from box_agent.drivers.forking.templates import Pidfd, TemplateProcess
 from box_agent.drivers.local import rootfs
-from box_agent.drivers.local.cgroups import out_of_memory
+from box_agent.drivers.local.cgroups import MemoryAccount
 from schemas.errors import BoxDied, DriverUnavailable, LimitExceeded
 from schemas.ids import new_id
 
@@ -46,6 +46,7 @@ class Container:
         self._memory_bytes = memory_bytes
         self._lifeline: socket.socket | None = None
         self._init: Pidfd | None = None
+        self._memory: MemoryAccount | None = None
         self._template: TemplateProcess | None = None
 
     @property
@@ -80,6 +81,7 @@ class Container:
                     control, self._lifeline = await self._connections(listener)
             self._template = TemplateProcess(control)
             self._init = Pidfd(_peer(self._lifeline))
+            self._memory = MemoryAccount(self._init.pid)
             await self._template.hello(_LAUNCH_S)
         except BaseException as error:
             await to_the_end(self.aclose())
@@ -142,7 +144,7 @@ class Container:
                 return code
 
     def exceeded(self) -> LimitExceeded | None:
-        if self._memory_bytes is None or self._init is None or not out_of_memory(self._init.pid):
+        if self._memory_bytes is None or self._memory is None or not self._memory.ended_something():
             return None
         allowed = self._memory_bytes
         return LimitExceeded(f"it used more than {allowed} bytes of memory", limit="memory_bytes", allowed=allowed)

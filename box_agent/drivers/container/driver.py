@@ -33,8 +33,9 @@ _LIMITS: Final = (
     ("nofile", resource.RLIMIT_NOFILE, OPEN_FILES),
     ("nproc", resource.RLIMIT_NPROC, 16384),  # of all boxes together, which are one user; `PidsLimit` is of each
 )
-_MORE_PROCESSES: Final = 64
-"""Than the limit says are not possible at all; between the two the box is ended, and told why."""
+_MORE_PROCESSES: Final = 1024
+"""Than the limit says are not possible at all; between the two the box is ended, and told why: some tenths of a second
+of forking as fast as can be, so that the look at limits comes first and not a refusal that names none."""
 _SOURCES: Final = Path(__file__).resolve().parents[3]
 _BOOT: Final = (
     "import sys; sys.path.append(sys.argv[1]); from box_agent.drivers.contained.inside import main; main(sys.argv[2])"

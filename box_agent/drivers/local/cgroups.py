@@ -128,19 +128,31 @@ def _places() -> dict[str, Path]:
     return found
 
 
-def out_of_memory(pid: int) -> bool:
-    """Whether the kernel ended something for its memory in the group of this process, which somebody else made."""
-    groups = dict(_own_groups(pid))
-    for kind, options, mount in _mounts():
-        if kind == "cgroup2" and "" in groups:
-            file = mount / groups[""].lstrip("/") / "memory.events"
-        elif kind == "cgroup" and "memory" in options and "memory" in groups:
-            file = mount / groups["memory"].lstrip("/") / "memory.oom_control"
-        else:
-            continue
-        if file.exists() and _out_of_memory(file.read_text()):
-            return True
-    return False
+class MemoryAccount:
+    """What the kernel tells of the memory of a group that somebody else made, found by a process that lives in it.
+
+    It can be read after the end of that process, which the kernel may have chosen too, as long as the group is there.
+    """
+
+    def __init__(self, pid: int) -> None:
+        groups = dict(_own_groups(pid))
+        self._files = []
+        for kind, options, mount in _mounts():
+            if kind == "cgroup2" and "" in groups:
+                self._files.append(mount / groups[""].lstrip("/") / "memory.events")
+            elif kind == "cgroup" and "memory" in options and "memory" in groups:
+                self._files.append(mount / groups["memory"].lstrip("/") / "memory.oom_control")
+
+    def ended_something(self) -> bool:
+        """Whether it ended a process of the group because of its memory."""
+        return any(_out_of_memory(text) for text in map(_read, self._files))
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:  # the group has no such controller, or is gone
+        return ""
 
 
 def _own_groups(pid: int | str = "self") -> Iterator[tuple[str, str]]:
