@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from box_agent import aio
 from box_agent.background import Background, PerProcess
+from box_agent.context.open_branch import Fork, OpenBranch, Race
 
 if TYPE_CHECKING:
     from box_agent.bus.received import Message
@@ -74,7 +75,10 @@ class Subscription:
 
 
 class Blocking:
-    """Any async object with its coroutine methods blocking and its async iterators plain ones."""
+    """Any async object with its coroutine methods blocking, its async iterators and context managers plain ones.
+
+    What its methods give is blocking too where it is such an object itself: a workspace, a branch.
+    """
 
     def __init__(self, target: Any, background: Background) -> None:
         self._target = target
@@ -86,17 +90,37 @@ class Blocking:
             return value
 
         def method(*args: Any, **kwargs: Any) -> Any:
-            result = value(*args, **kwargs)
+            result = value(*map(_given, args), **{key: _given(each) for key, each in kwargs.items()})
             if inspect.iscoroutine(result):
-                return self._background.run(result)
-            if hasattr(result, "__anext__"):
+                result = self._background.run(result)
+            elif hasattr(result, "__anext__"):
                 return self._background.iterate(result)
-            return result
+            return self._shown(result)
 
         return method
 
+    def _shown(self, result: Any) -> Any:
+        if isinstance(result, list):
+            return [self._shown(each) for each in result]
+        if isinstance(result, (OpenBranch, Fork, Race)):
+            return Blocking(result, self._background)
+        return result
+
+    def __enter__(self) -> Any:
+        return self._shown(self._background.run(self._target.__aenter__()))
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self._background.run(self._target.__aexit__(*exc_info))
+
     def __repr__(self) -> str:
         return f"<blocking {self._target!r}>"
+
+
+def _given(value: Any) -> Any:
+    """What the async object expects where a blocking one is given."""
+    if isinstance(value, (list, tuple)):
+        return [_given(each) for each in value]
+    return value._target if isinstance(value, Blocking) else value
 
 
 class TaskHandle:

@@ -10,9 +10,9 @@ from pydantic import BaseModel
 from context_store.backend import Collection, Document, Record
 from context_store.documents import encode
 from schemas.branch import Branch
-from schemas.errors import InvalidInput, PayloadTooLarge, RevisionConflict, TerminalState
+from schemas.errors import InvalidInput, PayloadTooLarge, RevisionConflict, Superseded, TerminalState
 
-BRANCHES: Final = Collection("branches", indexes=("workspace", "state", "parent", "group"))
+BRANCHES: Final = Collection("branches", indexes=("workspace", "state", "parent", "group", "mode"))
 MAX_BRANCH_BYTES: Final = 64 * 1024
 
 
@@ -67,6 +67,12 @@ def ended(branch: Branch) -> TerminalState:
         branch=branch.id,
         state=branch.state,
         committed_tree=branch.committed_tree,
+    )
+
+
+def beaten(branch: Branch, winner: str) -> Superseded:
+    return Superseded(
+        f"branch {branch.id!r} lost its race: {winner!r} was committed first", branch=branch.id, winner=winner
     )
 
 

@@ -10,19 +10,20 @@ from context_store.backend import Document, Record, Records
 from context_store.branch_records import conflict_of_heads, ended, load, to_doc
 from context_store.commits import Commits, Heads, Validator
 from context_store.plans import Resolved
-from context_store.trees import FileEdit, Resolver, Trees
-from schemas.branch import Branch, BranchState, CommitResult, MergePlan, OnConflict, Resolutions
+from context_store.trees import FileEdit, Resolver, Trees, merge_conflict
+from schemas.branch import Branch, BranchMode, BranchState, CommitResult, MergePlan, OnConflict, Resolutions
 from schemas.errors import (
     AlreadyExists,
     BlobNotFound,
     IdempotencyConflict,
     InvalidInput,
     RevisionConflict,
+    Superseded,
     TerminalState,
 )
 from schemas.ids import check_name, new_id
 from schemas.model import timestamp
-from schemas.tree import Change, check_hash, shown_name
+from schemas.tree import Change, check_hash, is_hash, shown_name
 
 MAX_FORK: Final = 1000
 MAX_DIFF_TEXT_BYTES: Final = 1024 * 1024
@@ -48,6 +49,7 @@ class Branches:
         ids: Sequence[str] | None = None,
         files: Mapping[str, FileEdit] | None = None,
         group: str = "",
+        mode: BranchMode = "join",
         owner: str = "",
         conversation: str | None = None,
         base_turn: str | None = None,
@@ -55,13 +57,17 @@ class Branches:
     ) -> list[Branch]:
         """One new branch per name, all from the parent's present head, with ``files`` put in (see `Trees.put_files`).
 
-        O(1) in the size of the tree. Conversation and turn are the parent's unless given. With ``ids``, one per
+        O(1) in the size of the tree. Conversation and turn are the parent's unless given. Of the branches of one
+        parent and ``group`` in ``mode`` race exactly one can be committed. With ``ids``, one per
         name, doing it again gives the same branches, as they are by then. Raises `TerminalState` if the parent has
-        ended, `InvalidInput` for no or more than 1,000 names, `IdempotencyConflict` for the id of another branch.
+        ended, `InvalidInput` for no or more than 1,000 names or a race without a group, `IdempotencyConflict` for
+        the id of another branch.
         """
         if not 1 <= len(names) <= MAX_FORK:
             raise InvalidInput(f"{len(names)} names: fork 1 to {MAX_FORK} branches at once")
         chosen = [check_name(id, "branch") for id in ids] if ids else [new_id("branch") for _ in names]
+        if mode == "race" and not group:
+            raise InvalidInput("a race needs a group: the branches of which one is to be committed")
         if len(chosen) != len(names) or len(set(chosen)) != len(chosen):
             raise InvalidInput(f"{len(chosen)} ids for {len(names)} names: give each branch an id of its own")
         source = await self.get(parent)
@@ -83,6 +89,7 @@ class Branches:
                 base_turn=source.base_turn if base_turn is None else base_turn,
                 owner=owner,
                 group=group,
+                mode=mode,
                 created_at=now,
                 metadata=dict(metadata or {}),
             )
@@ -161,6 +168,42 @@ class Branches:
         branch = await self.get(id)
         return await self._trees.diff(branch.base, branch.head, renames=True)
 
+    async def compare(self, left: str, right: str) -> list[Change]:
+        """What makes the files of ``left`` those of ``right``, each a branch (its head) or the hash of a tree."""
+        return await self._trees.diff(await self._tree_of(left), await self._tree_of(right), renames=True)
+
+    async def log(self, id: str, limit: int = 100) -> list[Branch]:
+        """The branches committed into this one, the last first."""
+        found: list[Branch] = []
+        after = None
+        while page := await self.list(parent=id, state="committed", limit=1000, after=after):
+            found, after = [*found, *page], page[-1].id
+        return sorted(found, key=lambda branch: (branch.ended_at or 0.0, branch.id), reverse=True)[:limit]
+
+    async def rebase(
+        self, id: str, *, on_conflict: OnConflict = "fail", resolutions: Resolutions | None = None
+    ) -> Branch:
+        """Put what the branch changed on top of its parent's present head, which becomes its base.
+
+        One write; what works on the branch meanwhile finds a head that has moved. Raises `MergeConflict`: then nothing
+        has changed; `TerminalState`.
+        """
+        while True:
+            plan = await self.plan(id, resolutions=resolutions, on_conflict=on_conflict)
+            if plan.conflicts:
+                raise merge_conflict(plan.conflicts, plan.base, plan.ours, plan.theirs)
+            stored = await self._commits.writable(id)
+            if stored.branch.state != "open":
+                raise ended(stored.branch)
+            if stored.branch.head != plan.ours or stored.branch.base != plan.base:
+                continue
+            moved = stored.branch.model_copy(update={"base": plan.theirs, "head": plan.tree})
+            try:
+                await self._commits.replace(stored, moved)
+            except RevisionConflict:
+                continue
+            return moved
+
     async def diff_text(self, id: str) -> list[tuple[Change, str]]:
         """`diff` with a unified diff for each path; after 1 MiB of text the rest says that it was left out."""
         shown: list[tuple[Change, str]] = []
@@ -201,7 +244,15 @@ class Branches:
                 raise InvalidInput("give resolutions or a callable for on_conflict, not both")
             await self._check_stored(resolutions)
             on_conflict = Resolved(resolutions, on_conflict)
-        return await self._commits.run(id, on_conflict, validate, expected)
+        try:
+            result = await self._commits.run(id, on_conflict, validate, expected)
+        except Superseded:
+            await self._lose(id)
+            raise
+        if (branch := await self.get(id)).mode == "race":
+            beaten = await self.supersede(branch.group, branch.parent, id)
+            return result.model_copy(update={"superseded": [loser.id for loser in beaten]})
+        return result
 
     async def discard(self, id: str, state: Literal["discarded", "superseded"] = "discarded") -> Branch:
         """End the branch without effect on its parent; doing it again is fine. Raises `TerminalState`."""
@@ -223,17 +274,34 @@ class Branches:
                 continue
             return gone
 
-    async def supersede(self, group: str, winner: str) -> list[Branch]:
+    async def supersede(self, group: str, parent: str, winner: str) -> list[Branch]:
         """End the open branches of a race but the winner; returns those ended now."""
         beaten: list[Branch] = []
-        for branch in await self.list(group=group, state="open", limit=MAX_FORK):
-            if branch.id == winner:
-                continue
-            try:
-                beaten.append(await self.discard(branch.id, "superseded"))
-            except TerminalState:
-                pass  # it ended by itself meanwhile
+        while page := await self.list(group=group, parent=parent, state="open", limit=MAX_FORK):
+            rest = [branch.id for branch in page if branch.id != winner]
+            beaten += [branch for id in rest if (branch := await self._lose(id)) is not None]
+            if len(page) < MAX_FORK:
+                break
         return beaten
+
+    async def end_races(self) -> list[Branch]:
+        """Supersede what a committer that was killed after its commit left open; those ended now."""
+        beaten: list[Branch] = []
+        open_: dict[tuple[str, str], str] = {}
+        after = None
+        while page := await self._records.find({"mode": "race", "state": "open"}, after=after, limit=1000):
+            open_ |= {(record.doc["group"], record.doc["parent"]): record.key for record in page}
+            after = page[-1].key
+        for group, parent in open_:
+            for winner in await self.list(group=group, parent=parent, state="committed", limit=1):
+                beaten += await self.supersede(group, parent, winner.id)
+        return beaten
+
+    async def _lose(self, id: str) -> Branch | None:
+        try:
+            return await self.discard(id, "superseded")
+        except TerminalState:
+            return None  # it ended by itself meanwhile
 
     async def list(
         self,
@@ -268,6 +336,13 @@ class Branches:
         wanted = [entry.hash for answer in resolutions.values() for entry in answer.values() if entry is not None]
         if missing := await self._trees.blobs.missing([check_hash(digest) for digest in wanted]):
             raise BlobNotFound(f"no blob {missing[0]}; store the content of a resolution first", hash=missing[0])
+
+    async def _tree_of(self, name: str) -> str:
+        """Of a branch, or the hash itself. Raises `BranchNotFound`, `BlobNotFound`."""
+        if not is_hash(name):
+            return (await self.get(name)).head
+        await self._check_tree(name)
+        return name
 
     async def _check_tree(self, tree: str) -> None:
         if await self._trees.blobs.missing([check_hash(tree)]):

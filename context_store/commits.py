@@ -28,7 +28,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from context_store.backend import Records
-from context_store.branch_records import Mark, Stored, ended, has_no_parent, load, moved_on, to_doc
+from context_store.branch_records import Mark, Stored, beaten, ended, has_no_parent, load, moved_on, to_doc
 from context_store.plans import plan_merge
 from context_store.trees import Resolver, Trees
 from schemas.branch import Branch, CommitResult, MergePlan, OnConflict, Resolutions
@@ -75,8 +75,9 @@ class Commits:
         ``validate`` sees the tree that is to become the parent's head, again when the parent moved meanwhile.
         With ``expected`` both heads must be these. Raises `MergeConflict`, `RevisionConflict` for other heads, what
         ``validate`` raised or, if that was no error of ours, `ValidationFailed`: then nothing changed and the branch is
-        open; `TerminalState` if the branch or its parent has ended; `InvalidInput` for the root branch. Cancelled, or
-        with the database gone, it happened or it did not: `Branches.get` tells.
+        open; `TerminalState` if the branch or its parent has ended, `Superseded` if another one won its race;
+        `InvalidInput` for the root branch. Cancelled, or with the database gone, it happened or it did not:
+        `Branches.get` tells.
         """
         parent = (await self.settled(id)).branch.parent
         if not parent:
@@ -189,6 +190,8 @@ class Commits:
                 if own.branch.state != "open":
                     raise ended(own.branch)
                 raise _TakenOver
+            if branch.mode == "race":
+                await self._check_race(branch)
             if expected is not None and expected != (branch.head, parent.branch.head):
                 raise moved_on(branch, expected, parent.branch)
             fast_forward = parent.branch.head == branch.base
@@ -207,6 +210,15 @@ class Commits:
                 continue
             return mark
         raise Conflict(f"branch {branch.parent!r} moves too fast: {_RETRIES} commits were overtaken", branch=branch.id)
+
+    async def _check_race(self, branch: Branch) -> None:
+        """Raises `Superseded` when another of its group was committed before the parent was read.
+
+        Each commit into the parent up to then is finished, so the records say so; one after it makes our switch fail.
+        """
+        where = {"parent": branch.parent, "group": branch.group, "state": "committed"}
+        for record in await self._records.find(where, limit=1):
+            raise beaten(branch, record.key)
 
     async def _target(self, branch: Branch) -> Stored:
         """The parent, open, unsealed, the last commit into it finished."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from context_store.backend import Collection, Records
 from context_store.branches import Branches
-from schemas.branch import Branch, Workspace
-from schemas.errors import AlreadyExists, InvalidInput, WorkspaceNotFound
+from schemas.branch import Branch, Tag, Workspace
+from schemas.errors import AlreadyExists, InvalidInput, RevisionConflict, WorkspaceNotFound
 from schemas.ids import new_id
 from schemas.model import timestamp
 from schemas.tree import EMPTY_TREE
 
 WORKSPACES: Final = Collection("workspaces", indexes=("name", "created_at"))
+MAX_TAGS: Final = 1000
 _MAX_NAME: Final = 200
 
 
@@ -69,6 +70,44 @@ class Workspaces:
         if record is None:
             raise WorkspaceNotFound(f"no workspace {id!r}", workspace=id)
         return Workspace.model_validate(record.doc)
+
+    async def tag(self, id: str, name: str, branch: str, *, by: str = "") -> Workspace:
+        """Give the present files of a branch of this workspace a name that never moves; again, it is fine.
+
+        Raises `AlreadyExists` when it names other files, `InvalidInput` for a branch of another workspace.
+        """
+        if not name or len(name) > _MAX_NAME:
+            raise InvalidInput(f"a tag has 1 to {_MAX_NAME} characters, not {len(name)}")
+        found = await self._branches.get(branch)
+        if found.workspace != id:
+            raise InvalidInput(f"branch {branch!r} is of workspace {found.workspace!r}", branch=branch)
+        made = Tag(tree=found.head, branch=branch, at=timestamp(), by=by)
+
+        def add(tags: dict[str, Tag]) -> dict[str, Tag]:
+            if name in tags and tags[name].tree != made.tree:
+                raise AlreadyExists(f"tag {name!r} names other files; remove it first", key=name)
+            if name not in tags and len(tags) >= MAX_TAGS:
+                raise InvalidInput(f"workspace {id!r} has {MAX_TAGS} tags, no more are allowed")
+            return {name: made, **tags}
+
+        return await self._change_tags(id, add)
+
+    async def untag(self, id: str, name: str) -> Workspace:
+        """Again, it is fine."""
+        return await self._change_tags(id, lambda tags: {key: tag for key, tag in tags.items() if key != name})
+
+    async def _change_tags(self, id: str, change: Callable[[dict[str, Tag]], dict[str, Tag]]) -> Workspace:
+        while True:
+            record = await self._records.get(id)
+            if record is None:
+                raise WorkspaceNotFound(f"no workspace {id!r}", workspace=id)
+            workspace = Workspace.model_validate(record.doc)
+            changed = workspace.model_copy(update={"tags": change(workspace.tags)})
+            try:
+                await self._records.replace(id, changed.model_dump(mode="json"), expected=record.revision)
+            except RevisionConflict:
+                continue
+            return changed
 
     async def list(
         self, *, name: str | None = None, limit: int = 100, after: str | None = None, newest_first: bool = False

@@ -17,6 +17,7 @@ from hub.background import background
 from hub.bus_adapter import service_skills
 from hub.config import HubSettings
 from hub.leader import Leases
+from hub.lifecycle.losers import Losers
 from hub.lifecycle.strays import Strays
 from hub.registry import Registry
 from hub.registry.orphans import Orphans
@@ -49,7 +50,7 @@ class Tenant:
     agent: Agent
     registry: Registry
     tasks: TaskEngine
-    leases: Leases
+    losers: Losers
     settings: HubSettings
 
     def services(self, principal: Principal) -> Services:
@@ -58,7 +59,7 @@ class Tenant:
             tasks=TaskService(self.tasks, principal, limits),
             registry=RegistryService(self.registry, principal, limits),
             warmth=WarmthService(self.registry, principal),
-            workspaces=WorkspaceService(self.scope, principal, limits),
+            workspaces=WorkspaceService(self.scope, self.losers, principal, limits),
             conversations=ConversationService(self.scope, principal, limits),
             keyvalues=KeyValueService(self.scope, principal, limits),
             blobs=BlobService(self.scope, principal, limits),
@@ -91,11 +92,13 @@ async def open_tenant(name: str, scope: Scope, settings: HubSettings) -> AsyncIt
             background() as group,
         ):
             leases = Leases(connection, settings.hub_id, ttl_s=settings.leader_ttl_s)
-            tenant = Tenant(name, scope, agent, registry, tasks, leases, settings)
+            losers = Losers(scope, registry, tasks)
+            tenant = Tenant(name, scope, agent, registry, tasks, losers, settings)
             unsubscribe = registry.subscribe(lambda change: tasks.wake())
             led = [
                 group.create_task(leases.lead(f"{name}-orphans", Orphans(registry).run), name=f"orphans {name}"),
                 group.create_task(leases.lead(f"{name}-strays", Strays(registry, agent).run), name=f"strays {name}"),
+                group.create_task(leases.lead(f"{name}-losers", losers.run), name=f"losers {name}"),
                 group.create_task(leases.lead(f"{name}-upkeep", Upkeep(scope).run), name=f"upkeep {name}"),
             ]
             try:

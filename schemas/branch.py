@@ -10,6 +10,8 @@ from schemas.model import Model, Value
 from schemas.tree import EMPTY_TREE, Change, Conflict, FileName, TreeEntry
 
 BranchState = Literal["open", "committed", "discarded", "superseded"]
+BranchMode = Literal["join", "race"]
+"""How branches forked together end: each is merged, or one is committed and the others are ``superseded``."""
 OnConflict = Literal["fail", "ours", "theirs"]
 """``ours`` keeps the branch that is committed, ``theirs`` the target it is committed to."""
 
@@ -27,11 +29,21 @@ class Branch(Model):
     conversation: str = ""
     base_turn: str = ""
     owner: str = ""
-    group: str = ""  # branches forked together for a race
+    group: str = ""  # branches forked together
+    mode: BranchMode = "join"
     created_at: float = 0.0
     ended_at: float | None = None
     committed_tree: str = ""  # what the parent's head became
     metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class Tag(Value):
+    """A tree that was given a name; it never moves."""
+
+    tree: str
+    branch: str  # whose head it was
+    at: float
+    by: str = ""
 
 
 class Workspace(Model):
@@ -42,6 +54,7 @@ class Workspace(Model):
     root: str  # branch id
     owner: str = ""
     created_at: float = 0.0
+    tags: dict[str, Tag] = Field(default_factory=dict)
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -67,10 +80,17 @@ class MergePlan(Value):
 
 
 class CommitResult(Value):
-    """What a commit did. ``fast_forward``: the target had not moved."""
+    """What a commit did. ``fast_forward``: the target had not moved.
+
+    In a race, the branches that lost are ``superseded``, their live boxes have ended (``stopped``), and their tasks
+    were told to (``cancelling``): such a task is ``canceled`` once it is proved that nothing of it runs.
+    """
 
     branch: str
     target: str
     tree: str
     fast_forward: bool
     changes: list[Change] = Field(default_factory=list)
+    superseded: list[str] = Field(default_factory=list)
+    cancelling: list[str] = Field(default_factory=list)
+    stopped: list[str] = Field(default_factory=list)

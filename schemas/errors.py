@@ -174,6 +174,12 @@ class TerminalState(Conflict):
     code = "terminal_state"
 
 
+class Superseded(TerminalState):
+    """Another branch of the same race was committed first; ``details["winner"]`` is its id."""
+
+    code = "superseded"
+
+
 class IdempotencyConflict(Conflict):
     """The same client-supplied id came again with other content."""
 

@@ -116,9 +116,13 @@ def blob_hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def is_hash(text: str) -> bool:
+    return isinstance(text, str) and _HASH.fullmatch(text) is not None
+
+
 def check_hash(text: str) -> str:
     """``text`` if it is a blob hash. Raises `InvalidInput`; a hash becomes a path, so nothing else may pass."""
-    if not isinstance(text, str) or _HASH.fullmatch(text) is None:
+    if not is_hash(text):
         raise InvalidInput(f"{str(text)[:80]!r} is not a SHA-256 in lower-case hex")
     return text
 

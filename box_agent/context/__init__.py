@@ -6,6 +6,7 @@
 ``conversations``  append-only trees of turns
 ``keyvalues``      small JSON documents with a revision
 ``workspaces``     branchable file trees, branches, commits
+``open_branch``    a workspace and its branches as objects
 ``commits``        commits whose conflicts and merged files the caller judges
 ``blobs``          bytes by hash, in chunks, verified
 ``tasks``          durable delegations and their updates

@@ -12,9 +12,11 @@ from typing import Any, Literal
 from box_agent.context.blobs import BlobClient
 from box_agent.context.commits import Committer, Resolve, Validate
 from box_agent.context.hub import Hub
-from schemas.branch import Branch, BranchState, CommitResult, MergePlan, OnConflict, Workspace
+from box_agent.context.open_branch import OpenWorkspace
+from schemas.branch import Branch, BranchMode, BranchState, CommitResult, MergePlan, OnConflict, Workspace
+from schemas.errors import InvalidInput, WorkspaceNotFound
 from schemas.ids import new_id
-from schemas.tree import EMPTY_TREE, Change, wire_name
+from schemas.tree import EMPTY_TREE, Change, TreeEntry, decode_tree, wire_name
 
 _LONG_S = 120.0
 
@@ -24,6 +26,21 @@ class WorkspaceClient:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._blobs = BlobClient(hub)
+
+    async def open(self, workspace: str, *, create: bool = False) -> OpenWorkspace:
+        """The workspace of this id or, if there is exactly one, of this name; with ``create`` made if there is none.
+
+        Raises `WorkspaceNotFound`, `InvalidInput` when several have the name.
+        """
+        named = [found for found in await self.list() if workspace in (found.id, found.name)]
+        exact = [found for found in named if found.id == workspace] or named
+        if len(exact) > 1:
+            raise InvalidInput(f"{len(exact)} workspaces are named {workspace!r}; open one by its id")
+        if not exact and not create:
+            raise WorkspaceNotFound(f"no workspace {workspace!r}", workspace=workspace)
+        found = exact[0] if exact else await self.create(workspace)
+        return OpenWorkspace(self, found, await self.branch(found.root))
 
     async def create(self, name: str, tree: str = EMPTY_TREE, *, metadata: dict[str, Any] | None = None) -> Workspace:
         """A workspace whose root branch has ``tree``, whose blobs must be stored already."""
@@ -61,24 +78,30 @@ class WorkspaceClient:
         group: str = "",
         metadata: dict[str, Any] | None = None,
         ids: List[str] | None = None,
+        mode: BranchMode = "join",
     ) -> List[Branch]:
         """New branches from the head of ``branch``, one per name, each with ``files`` written (``None``: deleted).
 
         ``ids``, one per name, makes it safe to ask again: a branch that is there already is given as it is by now.
-        Raises `IdempotencyConflict` when it is another one.
+        Raises `IdempotencyConflict` when it is another one. Of the branches of one ``group`` in ``mode`` race the
+        first commit wins: the others are superseded, and what works on them is ended.
         """
         names = names or [""]
-        edits = {wire_name(path): _file(content) for path, content in (files or {}).items()}
         return await self._hub.many(
             Branch,
             "branch_fork",
             branch=branch,
             names=names,
             ids=ids or [new_id("branch") for _ in names],
-            files=edits,
+            files=_edits(files or {}),
             group=group,
+            mode=mode,
             metadata=metadata or {},
         )
+
+    async def write(self, branch: str, files: Mapping[str, str | bytes | None]) -> Branch:
+        """Put files in (``None``: delete), on top of whatever others did meanwhile. Raises `TerminalState`."""
+        return await self._hub.one(Branch, "branch_write", branch=branch, files=_edits(files))
 
     async def branch(self, id: str) -> Branch:
         """Raises `BranchNotFound`."""
@@ -102,6 +125,43 @@ class WorkspaceClient:
         rows: List[dict[str, Any]] = await self._hub.call("branch_diff", branch=branch, content=True)
         return rows
 
+    async def compare(self, left: str, right: str) -> List[Change]:
+        """What makes the files of ``left`` those of ``right``: branches, or hashes of trees."""
+        return await self._hub.many(Change, "branch_compare", left=left, right=right)
+
+    async def log(self, branch: str, limit: int = 100) -> List[Branch]:
+        """The branches that were committed into this one, the last first."""
+        return await self._hub.many(Branch, "branch_log", branch=branch, limit=limit)
+
+    async def rebase(self, branch: str, *, on_conflict: OnConflict = "fail") -> Branch:
+        """Put its changes on top of what its parent is now. Raises `MergeConflict`: then nothing was written."""
+        return await self._hub.one(Branch, "branch_rebase", timeout_s=_LONG_S, branch=branch, on_conflict=on_conflict)
+
+    async def tag(self, workspace: str, name: str, branch: str) -> Workspace:
+        """Name the present files of a branch, for good. Raises `AlreadyExists` when the name is given to others."""
+        return await self._hub.one(Workspace, "workspace_tag", id=workspace, name=name, branch=branch)
+
+    async def untag(self, workspace: str, name: str) -> Workspace:
+        """Take the name away; again, it is fine."""
+        return await self._hub.one(Workspace, "workspace_untag", id=workspace, name=name)
+
+    async def find(self, tree: str, path: str) -> TreeEntry | None:
+        """What is at a path of a stored tree; the tree itself for an empty one."""
+        entry: TreeEntry | None = TreeEntry(kind="dir", hash=tree)
+        for name in path.split("/") if path else ():
+            if entry is None or entry.kind != "dir":
+                return None
+            entry = (await self.directory(entry)).get(name)
+        return entry
+
+    async def directory(self, entry: TreeEntry) -> dict[str, TreeEntry]:
+        """Name → entry of a stored directory."""
+        return decode_tree(await self._blobs.get(entry.hash))
+
+    async def content(self, entry: TreeEntry) -> bytes:
+        """Of a stored file. Raises `BlobCorrupt`."""
+        return await self._blobs.get(entry.hash)
+
     async def plan(self, branch: str, *, on_conflict: OnConflict = "fail") -> MergePlan:
         """What a commit would do now: the merged tree, stored but not published, or all its conflicts."""
         return await self._hub.one(MergePlan, "branch_plan", timeout_s=_LONG_S, branch=branch, on_conflict=on_conflict)
@@ -123,6 +183,10 @@ class WorkspaceClient:
 
     async def discard(self, branch: str, *, state: Literal["discarded", "superseded"] = "discarded") -> Branch:
         return await self._hub.one(Branch, "branch_discard", branch=branch, state=state)
+
+
+def _edits(files: Mapping[str, str | bytes | None]) -> dict[str, Any]:
+    return {wire_name(path): _file(content) for path, content in files.items()}
 
 
 def _file(content: str | bytes | None) -> Any:

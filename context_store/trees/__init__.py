@@ -17,8 +17,8 @@
 """
 
 from context_store.trees.entries import Entries
-from context_store.trees.merge import Resolution, Resolver
+from context_store.trees.merge import Resolution, Resolver, merge_conflict
 from context_store.trees.objects import FileEdit
 from context_store.trees.trees import Trees
 
-__all__ = ["Entries", "FileEdit", "Resolution", "Resolver", "Trees"]
+__all__ = ["Entries", "FileEdit", "Resolution", "Resolver", "Trees", "merge_conflict"]

@@ -52,7 +52,7 @@ class TreeMerge:
         if conflicts:
             decided, left = await self._decide(conflicts)
             if left:
-                raise _error(left, base, ours, theirs)
+                raise merge_conflict(left, base, ours, theirs)
             tree = await self._settle(tree, decided)
         return await self._trees.flush(tree)
 
@@ -150,7 +150,7 @@ def _is_directory(edit: FileEdit) -> bool:
     return isinstance(edit, TreeEntry) and edit.kind == "dir"
 
 
-def _error(conflicts: list[Conflict], base: str, ours: str, theirs: str) -> MergeConflict:
+def merge_conflict(conflicts: list[Conflict], base: str, ours: str, theirs: str) -> MergeConflict:
     paths = [wire_name(conflict.path) for conflict in conflicts]
     named = ", ".join(f"{shown_name(c.path)} ({c.kind})" for c in conflicts[:5])
     more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""

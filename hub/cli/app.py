@@ -20,11 +20,12 @@ app = typer.Typer(
 )
 for command in (
     system.up, system.down, system.status, boxes.boxes, boxes.call, boxes.send, events.publish, events.events,
-    tasks.submit, tasks.tasks, tasks.task, tasks.cancel, branches.branches, branches.diff, events.deadletters,
+    tasks.submit, tasks.tasks, tasks.task, tasks.cancel, events.deadletters,
     system.schema, doctor.doctor,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(definitions.app, name="box")
+app.add_typer(branches.app, name="branch")
 app.add_typer(cache.app, name="cache")
 
 

@@ -14,7 +14,9 @@ Noun = Literal["boxes", "tasks", "branches"]
 _PRESENCE: Final = frozenset({"presence.beat", "presence.node", "presence.goodbye"})
 _TASKS_MOVED: Final = "tasks.moved"
 """The signal in which a hub tells its replicas which tasks it has just written."""
-_NAME_BRANCHES: Final = frozenset({"branch_fork", "branch_advance", "branch_write", "branch_commit", "branch_discard"})
+_NAME_BRANCHES: Final = frozenset(
+    {"branch_fork", "branch_advance", "branch_write", "branch_rebase", "branch_commit", "branch_discard"}
+)
 _NAME_NOTHING: Final[dict[str, Noun]] = {"workspace_create": "branches", "box_spawn": "boxes", "box_stop": "boxes"}
 
 

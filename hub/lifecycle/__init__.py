@@ -2,5 +2,6 @@
 
 ============  ==================================================================================
 ``strays``    live boxes on a node that no record wants there: they are ended
+``losers``     tasks and live boxes that work on a branch which lost its race: they are ended
 ============  ==================================================================================
 """

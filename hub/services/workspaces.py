@@ -12,11 +12,12 @@ from pydantic import BaseModel, ConfigDict
 from context_store.store import Scope
 from context_store.trees import FileEdit
 from hub.config import Limits
+from hub.lifecycle.losers import Losers
 from hub.services import bounds
 from hub.services.principal import Principal
-from schemas.branch import Branch, BranchState, CommitResult, MergePlan, OnConflict, Resolutions, Workspace
+from schemas.branch import Branch, BranchMode, BranchState, CommitResult, MergePlan, OnConflict, Resolutions, Workspace
 from schemas.errors import InvalidInput
-from schemas.tree import EMPTY_TREE, FileName, TreeEntry
+from schemas.tree import EMPTY_TREE, Change, FileName, TreeEntry
 
 
 class InlineFile(BaseModel):
@@ -37,8 +38,9 @@ Files = dict[FileName, str | InlineFile | None]
 class WorkspaceService:
     """The workspaces and branches of one tenant."""
 
-    def __init__(self, scope: Scope, principal: Principal, limits: Limits) -> None:
+    def __init__(self, scope: Scope, losers: Losers, principal: Principal, limits: Limits) -> None:
         self._scope = scope
+        self._losers = losers
         self._principal = principal
         self._limits = limits
 
@@ -62,6 +64,14 @@ class WorkspaceService:
             limit=bounds.at_most(limit, self._limits.list_items), newest_first=True
         )
 
+    async def workspace_tag(self, id: str, name: str, branch: str) -> Workspace:
+        """Name the present files of a branch, for good. Raises `AlreadyExists` when the name is given."""
+        return await self._scope.workspaces.tag(id, name, branch, by=self._principal.owner)
+
+    async def workspace_untag(self, id: str, name: str) -> Workspace:
+        """Take the name away; again, it is fine."""
+        return await self._scope.workspaces.untag(id, name)
+
     # --- branches --------------------------------------------------------------------------------------------------
 
     async def branch_fork(
@@ -72,11 +82,13 @@ class WorkspaceService:
         group: str = "",
         metadata: dict[str, Any] | None = None,
         ids: list[str] | None = None,
+        mode: BranchMode = "join",
     ) -> list[Branch]:
         """One new branch per name from the present head, with ``files`` put into each; all in one call.
 
-        With ``ids``, one per name, what was made by the same call before is made once. Raises `BranchNotFound`,
-        `TerminalState` when the branch has ended, `IdempotencyConflict` when an id is another branch's.
+        Of a ``group`` in ``mode`` race one can be committed. With ``ids``, one per name, what was made by the same call
+        before is made once. Raises `BranchNotFound`, `TerminalState` when the branch has ended, `IdempotencyConflict`
+        when an id is another branch's.
         """
         bounds.count(len(names), self._limits.branches_per_fork, "branches")
         for name in (*names, group):
@@ -87,6 +99,7 @@ class WorkspaceService:
             ids=ids,
             files=await self._edits(files or {}),
             group=group,
+            mode=mode,
             owner=self._principal.owner,
             metadata=self._metadata(metadata),
         )
@@ -138,16 +151,38 @@ class WorkspaceService:
     ) -> CommitResult:
         """Merge the branch into its parent and end it. Raises `MergeConflict`: then nothing was written.
 
+        The first of a race ends the others, and what works on them; see `CommitResult`. Raises `Superseded` for those.
+
         ``ours`` and ``theirs``, given together, are the heads a plan was made for: `RevisionConflict` for others.
         """
         if bool(ours) != bool(theirs):
             raise InvalidInput("ours and theirs are the two heads of one plan; give both or none")
-        return await self._scope.branches.commit(
+        result = await self._scope.branches.commit(
             branch,
             on_conflict=on_conflict,
             resolutions=self._resolutions(resolutions),
             expected=(ours, theirs) if ours else None,
         )
+        if not result.superseded:
+            return result
+        stopped = await self._losers.stop(result.superseded, f"branch {branch} won the race")
+        return result.model_copy(update={"cancelling": stopped.tasks, "stopped": stopped.boxes})
+
+    async def branch_rebase(
+        self, branch: str, on_conflict: OnConflict = "fail", resolutions: Resolutions | None = None
+    ) -> Branch:
+        """Put its changes on top of what its parent is now. Raises `MergeConflict`: then nothing was written."""
+        return await self._scope.branches.rebase(
+            branch, on_conflict=on_conflict, resolutions=self._resolutions(resolutions)
+        )
+
+    async def branch_compare(self, left: str, right: str) -> list[Change]:
+        """What makes the files of ``left`` those of ``right``; each is a branch or the hash of a stored tree."""
+        return await self._scope.branches.compare(left, right)
+
+    async def branch_log(self, branch: str, limit: int = 100) -> list[Branch]:
+        """The branches that were committed into this one, the last first."""
+        return await self._scope.branches.log(branch, bounds.at_most(limit, self._limits.list_items))
 
     async def branch_discard(self, branch: str, state: Literal["discarded", "superseded"] = "discarded") -> Branch:
         """End the branch without effect on its parent; again, it is fine. Raises `TerminalState`."""

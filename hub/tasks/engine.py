@@ -148,6 +148,14 @@ class TaskEngine:
         """Tasks in any of ``states`` (none given: in all), the newest first."""
         return [task.public() for task in await self.store.newest(tuple(states), box, limit)]
 
+    async def open_on(self, branch: str) -> list[TaskRecord]:
+        """Those that have not ended and work on this branch."""
+        return [task.public() for task in await self.store.open_on(branch)]
+
+    async def on_branches(self) -> list[TaskRecord]:
+        """Those that have not ended and work on any branch."""
+        return [task.public() for task in await self.store.on_branches()]
+
     async def counts(self) -> dict[str, int]:
         """Tasks by state: those that are open as stored, those that ended as counted since this hub started."""
         return dict(await self.store.count_open() + self._ended)

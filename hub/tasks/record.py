@@ -24,7 +24,7 @@ NEVER: Final = 1e18
 MAX_PRIORITY: Final = 10**9
 
 TASKS: Final = Collection(
-    "tasks", indexes=("state", "created_at", "due_at", "queue", "runner", "spec.parent", "spec.box")
+    "tasks", indexes=("state", "created_at", "due_at", "queue", "runner", "spec.parent", "spec.box", "spec.branch")
 )
 """``queue`` is set while queued, ``runner`` while held; both are null otherwise, and nulls come last downwards."""
 PAGES: Final = Collection("task_updates")

@@ -20,6 +20,7 @@ from schemas.errors import AlreadyExists, RevisionConflict, StaleAttempt, TaskNo
 Change = Callable[[StoredTask], StoredTask]
 Observer = Callable[[StoredTask], None]
 
+OPEN_STATES: Final = ("submitted", "working", "input_required", "auth_required")
 _CACHED: Final = 4096
 _RETRIES: Final = 100
 _SCAN_PAGE: Final = 500
@@ -116,6 +117,15 @@ class TaskStore:
     async def children(self, parent: str) -> list[StoredTask]:
         return await self._all({"spec.parent": parent})
 
+    async def open_on(self, branch: str) -> list[StoredTask]:
+        """Those that have not ended and work on this branch."""
+        return [task for task in await self._all({"spec.branch": branch}) if task.phase != "done"]
+
+    async def on_branches(self, limit: int = 10_000) -> list[StoredTask]:
+        """Those that have not ended and work on a branch, of at most ``limit`` open ones."""
+        found = await self._records.find({"state": OPEN_STATES}, limit=limit)
+        return [_parse(record) for record in found if record.doc["spec"].get("branch")]
+
     async def newest(self, states: tuple[str, ...], box: str, limit: int) -> list[StoredTask]:
         """The newest tasks first, in any of ``states`` (none given: in all) and for ``box`` (empty: for any)."""
         where: dict[str, str | tuple[str, ...]] = {"state": states} if states else {}
@@ -126,8 +136,7 @@ class TaskStore:
 
     async def count_open(self, limit: int = 10_000) -> Counter[str]:
         """How many tasks are in each state that is not terminal; stops counting at ``limit``."""
-        states = ("submitted", "working", "input_required", "auth_required")
-        found = await self._records.find({"state": states}, limit=limit)
+        found = await self._records.find({"state": OPEN_STATES}, limit=limit)
         return Counter(record.doc["state"] for record in found)
 
     async def ended_before(self, at: float, limit: int = 200) -> list[StoredTask]:

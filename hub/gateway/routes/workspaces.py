@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from hub.gateway.routes.access import Id, ServicesOf
-from schemas.branch import Branch, BranchState, CommitResult, MergePlan, OnConflict, Resolutions, Workspace
-from schemas.tree import EMPTY_TREE, FileName
+from schemas.branch import Branch, BranchMode, BranchState, CommitResult, MergePlan, OnConflict, Resolutions, Workspace
+from schemas.tree import EMPTY_TREE, Change, FileName
 
 router = APIRouter(tags=["workspaces"])
 
@@ -24,7 +24,17 @@ class ForkRequest(BaseModel):
     names: list[str] = Field(min_length=1, max_length=1000)
     files: dict[FileName, Any] = Field(default_factory=dict, description='path → text | {"base64": …} | null to delete')
     group: str = ""
+    mode: BranchMode = "join"
     metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class TagRequest(BaseModel):
+    name: str
+    branch: str
+
+
+class UntagRequest(BaseModel):
+    name: str
 
 
 class PlanRequest(BaseModel):
@@ -61,6 +71,19 @@ async def workspace(workspace: Id, services: ServicesOf) -> Workspace:
     return found
 
 
+@router.post("/workspaces/{workspace}/tag")
+async def tag(workspace: Id, request: TagRequest, services: ServicesOf) -> Workspace:
+    """Name the present files of a branch, for good; 409 when the name is given to others."""
+    tagged: Workspace = await services.workspaces.workspace_tag(workspace, request.name, request.branch)
+    return tagged
+
+
+@router.post("/workspaces/{workspace}/untag")
+async def untag(workspace: Id, request: UntagRequest, services: ServicesOf) -> Workspace:
+    left: Workspace = await services.workspaces.workspace_untag(workspace, request.name)
+    return left
+
+
 @router.get("/branches")
 async def branches(
     services: ServicesOf,
@@ -82,7 +105,12 @@ async def branch(branch: Id, services: ServicesOf) -> Branch:
 async def fork(branch: Id, request: ForkRequest, services: ServicesOf) -> list[Branch]:
     """N branches from one state in one call; ``files`` are applied to each."""
     made: list[Branch] = await services.workspaces.branch_fork(
-        branch, names=request.names, files=request.files, group=request.group, metadata=request.metadata
+        branch,
+        names=request.names,
+        files=request.files,
+        group=request.group,
+        metadata=request.metadata,
+        mode=request.mode,
     )
     return made
 
@@ -92,6 +120,30 @@ async def diff(branch: Id, services: ServicesOf, content: bool = False) -> list[
     """What the branch changed since its fork; with ``content`` each text file carries a unified diff as ``text``."""
     found: list[dict[str, Any]] = await services.workspaces.branch_diff(branch, content=content)
     return found
+
+
+@router.get("/branches/{branch}/compare")
+async def compare(branch: Id, to: str, services: ServicesOf) -> list[dict[str, Any]]:
+    """What makes its files those of ``to``, a branch or the hash of a stored tree."""
+    found: list[Change] = await services.workspaces.branch_compare(branch, to)
+    return [change.wire() for change in found]
+
+
+@router.get("/branches/{branch}/log")
+async def log(branch: Id, services: ServicesOf, limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> list[Branch]:
+    """The branches that were committed into it, the last first."""
+    found: list[Branch] = await services.workspaces.branch_log(branch, limit)
+    return found
+
+
+@router.post("/branches/{branch}/rebase")
+async def rebase(branch: Id, services: ServicesOf, request: PlanRequest | None = None) -> Branch:
+    """Put its changes on top of what its parent is now; 409 with the paths when both changed them."""
+    asked = request or PlanRequest()
+    moved: Branch = await services.workspaces.branch_rebase(
+        branch, on_conflict=asked.on_conflict, resolutions=asked.resolutions
+    )
+    return moved
 
 
 @router.post("/branches/{branch}/commit")

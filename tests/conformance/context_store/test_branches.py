@@ -342,15 +342,6 @@ async def test_nothing_is_committed_into_an_ended_parent(branches, workspace):
     await branches.discard(child.id)
 
 
-async def test_the_rest_of_a_race_is_superseded(branches, workspace):
-    made = await branches.fork(workspace.root, ["a", "b", "c", "d"], group="race")
-    await branches.discard(made[3].id)
-    await branches.commit(made[1].id)
-    beaten = await branches.supersede("race", made[1].id)
-    assert {b.id for b in beaten} == {made[0].id, made[2].id}
-    assert [(await branches.get(b.id)).state for b in made] == ["superseded", "committed", "superseded", "discarded"]
-
-
 # --- races ----------------------------------------------------------------------------------------------------------
 
 

@@ -135,12 +135,46 @@ async def test_branches_and_diff(cli, system):
     async with aio.connect("writer", url=system.connection.nats_url) as agent:
         workspace = await agent.workspaces.create("cli-site")
         (branch,) = await agent.workspaces.fork(workspace.root, names=["try-1"], files={"a.txt": "one\n"})
-    tree = await cli("branches", workspace.id)
+    tree = await cli("branch", "tree", workspace.id)
     assert "cli-site" in tree.out, tree
     assert "try-1" in tree.out, tree
-    diff = await cli("diff", branch.id)
+    diff = await cli("branch", "diff", branch.id)
     assert "+one" in diff.out, diff
-    assert "added" in (await cli("diff", branch.id, "--names")).out
+    assert "added" in (await cli("branch", "diff", branch.id, "--names")).out
+
+
+async def test_a_branch_is_looked_at_compared_rebased_tagged_and_committed(cli, system):
+    async with aio.connect("writer", url=system.connection.nats_url) as agent:
+        site = await agent.workspaces.open("cli-branches", create=True)
+        await site.write({"a.txt": "1\n2\n3\n"})
+        one, two = await site.fork("cli-one", "cli-two")
+        await one.write({"a.txt": "one\n2\n3\n"})
+        await two.write({"a.txt": "1\n2\nthree\n", "b.txt": "b\n"})
+    assert "cli-one" in (await cli("branch", "ls", site.workspace.id)).out
+    assert "b.txt" in (await cli("branch", "compare", "cli-one", two.id)).out
+    assert "fast-forward" in (await cli("branch", "commit", "cli-one")).out
+    assert "cli-two" in (await cli("branch", "rebase", "cli-two")).out
+    assert "v1" in (await cli("branch", "tag", "cli-two", "v1")).out
+    tags = json.loads((await cli("branch", "tag", "cli-two", "--json")).out)
+    assert tags["v1"]["tree"] == json.loads((await cli("branch", "ls", "--json")).out)[0]["head"]
+    committed = json.loads((await cli("branch", "commit", "cli-two", "--json")).out)
+    assert committed["fast_forward"] and {change["path"] for change in committed["changes"]} == {"a.txt", "b.txt"}
+    log = await cli("branch", "log", site.id)
+    assert log.out.index("cli-two") < log.out.index("cli-one")
+    assert "no changes" in (await cli("branch", "compare", site.id, tags["v1"]["tree"])).out
+    assert (await cli("branch", "commit", "cli-two")).code == 4
+    assert (await cli("branch", "discard", "nowhere")).code == 3
+    assert "no tags" in (await cli("branch", "tag", "cli-two", "v1", "-d")).out
+
+
+async def test_a_name_that_two_branches_have_is_refused_with_their_ids(cli, system):
+    async with aio.connect("writer", url=system.connection.nats_url) as agent:
+        site = await agent.workspaces.open("cli-twins", create=True)
+        twins = await site.fork("twin", "twin")
+    refused = await cli("branch", "discard", "twin")
+    assert refused.code == 2
+    assert all(twin.id in refused.err for twin in twins)
+    assert "discarded" in (await cli("branch", "discard", twins[0].id)).out
 
 
 async def test_dead_letters_are_listed_and_redriven(cli, system):
