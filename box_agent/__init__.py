@@ -8,6 +8,7 @@
 ``address``       what may stand for an address
 ``offering``      the skills an agent offers
 ``runner``        runs attempts of tasks under leases
+``ending``        clean-up that a cancelled caller does not leave half-way
 ``discovery``     finds a running hub, or starts one quietly
 ``config``        settings
 ``bus/``          everything that touches NATS
@@ -18,6 +19,7 @@
 ``worker/``       what runs inside a box's process
 ``node/``         the service that runs boxes on a machine
 ``files/``        directories to trees and back
+``explore/``      search over branches
 ================  =====================================================================
 
 Names are loaded when first used, so that ``import box_agent`` costs next to nothing.

@@ -6,6 +6,7 @@ given as plain functions run in threads of their own and may call these verbs th
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -276,6 +277,19 @@ class Agent:
         from box_agent.live import SyncLiveBox
 
         return SyncLiveBox(self.background.run(self.aio.spawn(box, **options)), self.background)
+
+    def explore(self, start: Any, attempt: Callable[..., Any], **options: Any) -> Any:
+        """`box_agent.explore.explore`; an ``attempt`` may be a plain function of a blocking branch, run in a thread.
+
+        Such a function is not ended when another try was better; what it then does to its branch is refused.
+        """
+        from box_agent.explore import explore
+
+        async def in_thread(branch: OpenBranch, trial: Any) -> Any:
+            return await asyncio.to_thread(attempt, Blocking(branch, self.background), trial)
+
+        chosen = attempt if inspect.iscoroutinefunction(attempt) else in_thread
+        return Blocking(self.background.run(explore(_given(start), chosen, **options)), self.background)
 
     # --- dead letters and the hub's services ---------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ environment, and the proof that the code loads.
 ``driver``     `ContainedDriver`: builds, spawns, settles; what a world is, is the adapter's
 ``world``      the port of a world: opened with what it takes, closed with all that is in it
 ``beginning``  the order to the process inside that makes it a box
-``ending``     clean-up that a cancelled caller must not leave half-way
 ``child``      a world that a child of this process makes, for two of them
 ``inside``     the far side: the first process of a world
 =============  ====================================================================

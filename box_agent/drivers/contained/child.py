@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
-from box_agent.drivers.contained.ending import to_the_end
 from box_agent.drivers.forking.environment import Environment
 from box_agent.drivers.forking.templates import TemplateGone, TemplateProcess, template_pair
+from box_agent.ending import to_the_end
 from box_agent.worker import processes
 from schemas.errors import BoxDied, LimitExceeded
 

@@ -17,7 +17,6 @@ from weakref import WeakValueDictionary
 from box_agent.bus.scope import Scope
 from box_agent.driver import CallRequest, LayerState, Template
 from box_agent.drivers.contained.beginning import begin
-from box_agent.drivers.contained.ending import to_the_end
 from box_agent.drivers.contained.world import Wanted, World
 from box_agent.drivers.forking.driver import MAX_TEMPLATES
 from box_agent.drivers.forking.environment import Environment, Environments, lay, step_failed
@@ -27,6 +26,7 @@ from box_agent.drivers.forking.limits import LimitWatch
 from box_agent.drivers.forking.loading import Late, Unclean, below, load
 from box_agent.drivers.local.builder import Builder
 from box_agent.drivers.local.trial import NoBlobs, Unheard
+from box_agent.ending import to_the_end
 from schemas.box import BoxDefinition, CacheEntry, Policy, Resources, RunStep, SpawnRequest, WarmState, codes_of
 from schemas.errors import AlreadyExists, BoxhubError, DeadlineExceeded, DriverUnavailable, LimitExceeded
 from schemas.ids import new_id

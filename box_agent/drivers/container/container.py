@@ -13,13 +13,13 @@ from typing import Any, Final, Self
 
 import structlog
 
-from box_agent.drivers.contained.ending import to_the_end
 from box_agent.drivers.container.engine import Engine, EngineSilent
 from box_agent.drivers.forking.environment import Environment
 from box_agent.drivers.forking.peers import ask_for_pids
 from box_agent.drivers.forking.templates import Pidfd, TemplateProcess
 from box_agent.drivers.local import rootfs
 from box_agent.drivers.local.cgroups import MemoryAccount
+from box_agent.ending import to_the_end
 from schemas.errors import BoxDied, DriverUnavailable, LimitExceeded
 from schemas.ids import new_id
 
