@@ -48,7 +48,9 @@ class Limits(BaseModel):
 class HubSettings(BaseSettings):
     """One frozen object, made once by the process that starts a hub.
 
-    ``store_url`` is ``sqlite:///absolute/path`` (default: a file in ``home``) or ``mongodb://…``. An explicit
+    ``store_url`` is ``sqlite:///absolute/path`` (default: a file in ``home``) or ``mongodb://…``. ``blobs_url`` is
+    empty for ``blobs_dir``, a directory of this machine; ``jetstream:`` for the bus; else what fsspec knows, as
+    ``s3://bucket/path``: hubs on several machines need one of the latter two. An explicit
     ``gateway_port`` is taken or refused; without one it is 8700, or the next free port.
     """
 
@@ -58,6 +60,9 @@ class HubSettings(BaseSettings):
     nats_url: str = Field(default="nats://127.0.0.1:4222", repr=False)  # may hold a password
     store_url: str = Field(default="", repr=False)
     blobs_dir: Path = Path()
+    blobs_url: str = Field(default="", repr=False)
+    blob_replicas: int = Field(default=1, ge=1, le=5)  # servers that hold each blob on JetStream
+    blob_cache_bytes: int = Field(default=10 * 1024 * MIB, gt=0)  # on this machine, per tenant; without blobs_url none
     tenants: Annotated[tuple[str, ...], NoDecode] = (DEFAULT_TENANT,)  # BOXHUB_TENANTS=one,two
     hub_id: str = ""
     """Names this replica. A name that stays the same over restarts says: the former process is dead for certain."""
@@ -105,6 +110,14 @@ class HubSettings(BaseSettings):
             raise ValueError(f"{parts.scheme!r} is no store; use sqlite:///absolute/path or mongodb://host/database")
         if parts.scheme == "sqlite" and (parts.netloc or len(parts.path) < 2):
             raise ValueError("a SQLite store is sqlite:///absolute/path, with three slashes")
+        return value
+
+    @field_validator("blobs_url")
+    @classmethod
+    def _is_a_place_for_blobs(cls, value: str) -> str:
+        scheme = urlsplit(value).scheme
+        if value and (not scheme or (scheme == "jetstream" and value.rstrip("/") != "jetstream:")):
+            raise ValueError(f"{value!r} is no place for blobs; use jetstream:, s3://bucket/path or file:///path")
         return value
 
     @model_validator(mode="before")

@@ -118,6 +118,15 @@ class DirectoryTenantBlobs(Blobs):
             raise InvalidInput(f"bytes {offset} to {offset + len(data)} are outside of a blob of {total}")
         return await self._store.run(lambda: self._write_part(digest, data, offset, total))
 
+    async def drop_part(self, digest: str) -> None:
+        """Forget the pieces of a blob that is not whole yet."""
+        check_hash(digest)
+        await self._store.run(lambda: _remove(f"{self._incoming}/{digest}.part"))
+
+    def file(self, digest: str) -> Path:
+        """Where the blob is, if it is stored; for reading only."""
+        return Path(self._path(check_hash(digest)))
+
     async def get(self, digest: str) -> bytes:
         return (await self.get_many([digest]))[0]
 
