@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Final
 
 from box_agent.context.hub import Hub
-from schemas.errors import IntegrityError
+from schemas.errors import IntegrityError, InvalidInput
 from schemas.tree import blob_hash, check_hash
 
 CHUNK_BYTES: Final = 512 * 1024
@@ -30,10 +33,46 @@ class BlobClient:
         digest = await asyncio.to_thread(blob_hash, data) if len(data) > CHUNK_BYTES else blob_hash(data)
         if check and len(data) > CHUNK_BYTES and not await self.missing([digest]):
             return digest
-        for offset in range(0, max(1, len(data)), CHUNK_BYTES):
-            chunk = base64.b64encode(data[offset : offset + CHUNK_BYTES]).decode()
-            await self._hub.call("blob_put", hash=digest, data=chunk, offset=offset, total=len(data))
+
+        async def piece(offset: int) -> bytes:
+            return data[offset : offset + CHUNK_BYTES]
+
+        await self._send(digest, len(data), piece)
         return digest
+
+    async def put_file(self, path: Path, digest: str) -> None:
+        """Store the file in constant memory; goes on where an earlier attempt was cut off.
+
+        Raises `IntegrityError` when its bytes are not what the hash says, `OSError` when it cannot be read.
+        """
+        file = await asyncio.to_thread(path.open, "rb")
+        try:
+
+            def read(offset: int) -> bytes:
+                file.seek(offset)
+                return file.read(CHUNK_BYTES)
+
+            total = await asyncio.to_thread(file.seek, 0, os.SEEK_END)
+            await self._send(digest, total, lambda offset: asyncio.to_thread(read, offset))
+        finally:
+            file.close()
+
+    async def _send(self, digest: str, total: int, piece: Callable[[int], Awaitable[bytes]]) -> None:
+        """In order, from wherever the hub that takes a piece has got to: another one may be further, or less far."""
+        offset = 0
+        while True:
+            data = base64.b64encode(await piece(offset)).decode()
+            try:
+                answer = await self._hub.call("blob_put", hash=digest, data=data, offset=offset, total=total)
+            except InvalidInput as error:
+                received = error.details.get("received")
+                if not isinstance(received, int) or not 0 <= received < offset:
+                    raise
+                offset = received
+                continue
+            if answer["complete"]:
+                return
+            offset = int(answer["received"])
 
     async def put_many(self, blobs: dict[str, bytes]) -> None:
         """Store those of ``hash → bytes`` that the hub does not have."""
@@ -70,6 +109,27 @@ class BlobClient:
                 f"blob {digest[:12]}…: the {len(data)} bytes that came are not the {total} that were stored"
             )
         return data
+
+    async def pieces(self, digest: str, offset: int = 0) -> AsyncIterator[bytes]:
+        """The bytes from ``offset`` on, in order, four pieces on their way at once; not verified.
+
+        Raises `BlobNotFound`, `InvalidInput` when there are fewer than ``offset``.
+        """
+        first, total = await self._chunk(check_hash(digest), offset)
+        if offset > total:
+            raise InvalidInput(f"blob {digest[:12]}… has {total} bytes, not {offset}", total=total)
+        if first:
+            yield first
+        starts = range(offset + len(first), total if first else 0, CHUNK_BYTES)
+        for number in range(0, len(starts), _PARALLEL):
+            try:
+                async with asyncio.TaskGroup() as group:
+                    window = starts[number : number + _PARALLEL]
+                    coming = [group.create_task(self._chunk(digest, start)) for start in window]
+            except BaseExceptionGroup as failed:
+                raise failed.exceptions[0] from None
+            for task in coming:
+                yield task.result()[0]
 
     async def _chunk(self, digest: str, offset: int) -> tuple[bytes, int]:
         answer = await self._hub.call("blob_get", hash=digest, offset=offset, limit=CHUNK_BYTES)

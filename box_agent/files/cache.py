@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from schemas.errors import IntegrityError
 from schemas.tree import EMPTY_TREE, blob_hash, check_hash, encode_tree
+
+_PIECE_BYTES: Final = 1 << 20
 
 
 class BlobCache:
@@ -62,6 +66,60 @@ class BlobCache:
                 raise
         return digest
 
+    def copy(self, digest: str, descriptor: int) -> bool:
+        """Write the bytes to an open file, in constant memory. False, perhaps after some, for one damaged or absent."""
+        try:
+            with self.path(digest).open("rb") as file:
+                found = hashlib.sha256()
+                while piece := file.read(_PIECE_BYTES):
+                    found.update(piece)
+                    write_all(descriptor, piece)
+        except FileNotFoundError:
+            return False
+        if found.hexdigest() != digest:
+            self.path(digest).unlink(missing_ok=True)
+            return False
+        return True
+
+    # --- one that comes in pieces ------------------------------------------------------------------------------------
+
+    def received(self, digest: str) -> int:
+        """Bytes of it that came and are kept, also by an earlier process."""
+        try:
+            return self._part(digest).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def append(self, digest: str, piece: bytes) -> None:
+        """Keep the next piece. One writer at a time."""
+        part = self._part(digest)
+        part.parent.mkdir(exist_ok=True, mode=0o700)
+        descriptor = os.open(part, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            write_all(descriptor, piece)
+        finally:
+            os.close(descriptor)
+
+    def finish(self, digest: str) -> None:
+        """All pieces came. Raises `IntegrityError`, and keeps nothing, when they are not what the hash says."""
+        part = self._part(digest)
+        part.parent.mkdir(exist_ok=True, mode=0o700)
+        part.touch(0o600)  # of no bytes no piece came
+        with part.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != digest:
+            part.unlink(missing_ok=True)
+            raise IntegrityError(f"blob {digest} came with other bytes ({found})", expected=digest)
+        part.rename(self.path(digest))
+
+    def drop(self, digest: str) -> None:
+        """Forget what came of it."""
+        self._part(digest).unlink(missing_ok=True)
+
+    def _part(self, digest: str) -> Path:
+        path = self.path(digest)
+        return path.with_name(f".part-{path.name}")
+
     def usage(self) -> tuple[int, int]:
         """How many blobs there are, and their bytes together."""
         sizes = []
@@ -87,3 +145,9 @@ class BlobCache:
                     path.unlink()
                     freed += size
         return freed
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

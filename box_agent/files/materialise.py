@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from box_agent.files.cache import BlobCache
+from box_agent.files.cache import BlobCache, write_all
 from box_agent.files.limits import Count, TreeLimits
 from box_agent.files.manifest import Manifest, stamp
 from box_agent.files.memory import TreeMemory
@@ -16,8 +16,13 @@ from schemas.errors import IntegrityError
 from schemas.tree import TreeEntry, decode_tree
 
 Fetch = Callable[[list[str]], Awaitable[dict[str, bytes]]]
-"""Gets blobs from where they all are: hashes → bytes of each. Raises `BlobNotFound` for one that is nowhere."""
+"""Gets blobs from where they all are: hashes → bytes of each, but for what it has put into the cache itself.
 
+Raises `BlobNotFound` for one that is nowhere.
+"""
+
+_STREAMED_BYTES: Final = 8 * 1024 * 1024
+"""Larger files are copied in pieces and never in memory as a whole."""
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -38,12 +43,22 @@ class Materialiser:
     async def write(self, tree: str, directory: Path) -> Manifest:
         """Makes ``directory`` (which must not exist, or be empty) hold exactly ``tree``.
 
-        Raises `IntegrityError` for bytes that are not what their hash says and `PayloadTooLarge` at a limit; what was
-        written until then is the caller's to remove.
+        What is damaged in the cache, or was pruned meanwhile, is fetched again. Raises `IntegrityError` for bytes that
+        are not what their hash says and `PayloadTooLarge` at a limit; what was written until then is the caller's to
+        remove.
         """
         plan = await self._plan(tree)
         await self._have([e.hash for _, e in plan if e.kind != "dir"])
-        return await asyncio.to_thread(self._lay_out, tree, plan, directory)
+        manifest, done, lost = Manifest(tree), 0, ""
+        await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
+        while True:
+            before = lost
+            done, lost = await asyncio.to_thread(self._lay_out, plan, done, str(directory), manifest)
+            if not lost:
+                return manifest
+            if lost == before:
+                raise _lost(lost)
+            await self._have([lost])
 
     async def _plan(self, tree: str) -> list[tuple[str, TreeEntry]]:
         """Every entry with its path, parents before children."""
@@ -72,47 +87,62 @@ class Materialiser:
             for digest, data in (await self._fetch(missing)).items():
                 self._cache.put(data, expected=digest)
 
-    def _lay_out(self, tree: str, plan: list[tuple[str, TreeEntry]], directory: Path) -> Manifest:
-        directory.mkdir(parents=True, exist_ok=True)
-        manifest = Manifest(tree)
-        top = str(directory)
-        for path, entry in plan:
+    def _lay_out(self, plan: list[tuple[str, TreeEntry]], start: int, top: str, manifest: Manifest) -> tuple[int, str]:
+        """Make what ``plan`` has from ``start`` on: how far it came, and the blob that it lacks, empty at the end."""
+        for number in range(start, len(plan)):
+            path, entry = plan[number]
             target = f"{top}/{path}"  # plain strings: this is the hot path of a spawn
             if entry.kind == "dir":
                 os.mkdir(target, 0o755)  # noqa: PTH102
                 continue
-            data = self._read(entry.hash)
-            if entry.kind == "symlink":
+            if entry.kind == "file" and entry.size > _STREAMED_BYTES:
+                status = self._copy(entry, target)
+            elif (data := self._read(entry.hash)) is None:
+                status = None
+            elif entry.kind == "symlink":
                 os.symlink(os.fsdecode(data), target)  # noqa: PTH211
                 status = os.lstat(target)
             else:
                 status = _write(target, data, entry.mode)
+            if status is None:
+                return number, entry.hash
             manifest.known[path] = (stamp(status), entry)
-        return manifest
+        return len(plan), ""
+
+    def _copy(self, entry: TreeEntry, target: str) -> os.stat_result | None:
+        fd = os.open(target, _NEW, 0o755 if entry.mode & 0o111 else 0o644)
+        try:
+            if self._cache.copy(entry.hash, fd):
+                return os.fstat(fd)
+        finally:
+            os.close(fd)
+        os.unlink(target)  # noqa: PTH108 - half of it, or bytes that are not its own
+        return None
 
     def _entries(self, digest: str) -> dict[str, TreeEntry]:
         entries = self._memory.tree(digest)
         if entries is None:
-            entries = decode_tree(self._read(digest))
+            if (data := self._read(digest)) is None:
+                raise _lost(digest)
+            entries = decode_tree(data)
             self._memory.keep_tree(digest, entries)
         return entries
 
-    def _read(self, digest: str) -> bytes:
+    def _read(self, digest: str) -> bytes | None:
         data = self._memory.blob(digest)
-        if data is None:
-            data = self._cache.get(digest)
-            if data is None:
-                raise IntegrityError(f"blob {digest} is damaged or was pruned while it was needed", blob=digest)
+        if data is None and (data := self._cache.get(digest)) is not None:
             self._memory.keep_blob(digest, data)
         return data
+
+
+def _lost(digest: str) -> IntegrityError:
+    return IntegrityError(f"blob {digest} is damaged or was pruned while it was needed", blob=digest)
 
 
 def _write(target: str, data: bytes, mode: int) -> os.stat_result:
     fd = os.open(target, _NEW, 0o755 if mode & 0o111 else 0o644)
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
+        write_all(fd, data)
         return os.fstat(fd)
     finally:
         os.close(fd)

@@ -6,8 +6,9 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
-from box_agent.context.blobs import BlobClient
+from box_agent.context.blobs import CHUNK_BYTES, BlobClient
 from box_agent.files.cache import BlobCache
+from schemas.errors import IntegrityError, InvalidInput
 
 _PARALLEL: Final = 8
 
@@ -19,7 +20,7 @@ class NodeBlobs:
         self.cache = cache
         self._client = client
         self._slots = asyncio.Semaphore(_PARALLEL)
-        self._coming: dict[str, asyncio.Task[bytes]] = {}
+        self._coming: dict[str, asyncio.Task[None]] = {}
 
     async def path(self, digest: str) -> Path:
         """A local file with exactly these bytes. Raises `BlobNotFound`, `Unavailable`, `InvalidInput`."""
@@ -28,10 +29,15 @@ class NodeBlobs:
             await asyncio.shield(self._start(digest))
         return path
 
-    async def get_many(self, digests: list[str]) -> dict[str, bytes]:
-        """The bytes of each, eight on their way at once; raises for the first that cannot be had."""
-        coming = {digest: self._start(digest) for digest in digests}
-        return {digest: await asyncio.shield(task) for digest, task in coming.items()}
+    async def bring(self, digests: list[str]) -> dict[str, bytes]:
+        """Have all of them in the cache, eight on their way at once; raises for the first that cannot be had.
+
+        Always empty: for `Materialiser`, which takes what it is given here from the cache as well.
+        """
+        coming = [self._start(digest) for digest in digests]
+        for task in coming:
+            await asyncio.shield(task)
+        return {}
 
     async def aclose(self) -> None:
         """Give up what is on its way. Harmless twice."""
@@ -41,7 +47,7 @@ class NodeBlobs:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _start(self, digest: str) -> asyncio.Task[bytes]:
+    def _start(self, digest: str) -> asyncio.Task[None]:
         """Shared: one that waits no longer must not take it from the others."""
         task = self._coming.get(digest)
         if task is None:
@@ -50,13 +56,29 @@ class NodeBlobs:
             task.add_done_callback(lambda done: self._forget(digest, done))
         return task
 
-    async def _get(self, digest: str) -> bytes:
+    async def _get(self, digest: str) -> None:
         async with self._slots:
-            data = await self._client.get(digest)
-        await asyncio.to_thread(self.cache.put, data, digest)
-        return data
+            try:
+                await self._receive(digest)
+            except (IntegrityError, InvalidInput):
+                await self._receive(digest)  # what an earlier attempt left may have been damaged: it is dropped
 
-    def _forget(self, digest: str, done: asyncio.Task[bytes]) -> None:
+    async def _receive(self, digest: str) -> None:
+        """Bring what has not come yet, in constant memory. What came stays when it is cut off, or this process ends."""
+        kept = self.cache.received(digest)
+        try:
+            async for piece in self._client.pieces(digest, kept):
+                if not kept and len(piece) < CHUNK_BYTES:  # it is all of it: most files are small
+                    await asyncio.to_thread(self.cache.put, piece, digest)
+                    return
+                kept += len(piece)
+                await asyncio.to_thread(self.cache.append, digest, piece)
+        except InvalidInput:
+            await asyncio.to_thread(self.cache.drop, digest)
+            raise
+        await asyncio.to_thread(self.cache.finish, digest)
+
+    def _forget(self, digest: str, done: asyncio.Task[None]) -> None:
         del self._coming[digest]
         if not done.cancelled():
             done.exception()  # seen: whoever waited has got it

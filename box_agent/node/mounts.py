@@ -65,7 +65,7 @@ class Mounts:
     """Lays branches out. Blobs and trees come from this machine's cache, and from the hub the first time."""
 
     def __init__(self, blobs: NodeBlobs, client: BlobClient, workspaces: WorkspaceClient) -> None:
-        self._materialiser = Materialiser(blobs.cache, blobs.get_many)
+        self._materialiser = Materialiser(blobs.cache, blobs.bring)
         self._client = client
         self._workspaces = workspaces
 
