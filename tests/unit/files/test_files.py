@@ -195,3 +195,63 @@ def test_pruning_drops_the_least_recently_used(tmp_path):
     cache.get(digests[0])
     cache.prune(3100)
     assert [cache.has(d) for d in digests] == [True, False, False, True, True]
+
+
+async def test_what_is_damaged_in_the_cache_is_fetched_again(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    large = os.urandom(9 * 1024 * 1024)  # copied in pieces
+    contents = {"a": b"a" * 300_000, "b": b"b" * 300_000, "large": large, "z": b"z"}
+    for name, content in contents.items():
+        (source / name).write_bytes(content)
+    found = scan(source)
+    cache = BlobCache(tmp_path / "cache")
+    _fill(cache, found.blobs)
+    damaged = {blob_hash(contents[name]) for name in ("b", "large")}
+    for digest in damaged:
+        path = cache.path(digest)
+        path.write_bytes(path.read_bytes()[:-1] + b"\0\0")
+    fetched: list[str] = []
+
+    async def fetch(digests: list[str]) -> dict[str, bytes]:
+        fetched.extend(digests)
+        return {blob_hash(data): data for data in contents.values() if blob_hash(data) in digests}
+
+    await Materialiser(cache, fetch).write(found.tree, tmp_path / "out")
+    assert set(fetched) == damaged
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in contents} == contents
+    assert scan(tmp_path / "out").tree == found.tree
+
+    cache.path(blob_hash(large)).write_bytes(b"rotten")
+
+    async def lies(digests: list[str]) -> dict[str, bytes]:
+        for digest in digests:
+            cache.path(digest).write_bytes(b"rotten again")
+        return {}
+
+    with pytest.raises(IntegrityError) as caught:
+        await Materialiser(cache, lies).write(found.tree, tmp_path / "out2")
+    assert caught.value.details["blob"] == blob_hash(large)
+
+
+@pytest.mark.parametrize("data", [b"", b"one", b"x" * 100_000], ids=len)
+def test_a_blob_that_comes_in_pieces(tmp_path, data):
+    cache = BlobCache(tmp_path)
+    digest = blob_hash(data)
+    for start in range(0, len(data), 30_000):
+        assert cache.received(digest) == BlobCache(tmp_path).received(digest) == start
+        assert not cache.has(digest)
+        cache.append(digest, data[start : start + 30_000])
+    cache.finish(digest)
+    assert cache.get(digest) == data
+    assert cache.received(digest) == 0
+
+
+def test_pieces_that_are_something_else_are_dropped(tmp_path):
+    cache = BlobCache(tmp_path)
+    digest = blob_hash(b"expected")
+    cache.append(digest, b"other")
+    with pytest.raises(IntegrityError):
+        cache.finish(digest)
+    assert not cache.has(digest)
+    assert cache.received(digest) == 0
