@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -45,17 +44,15 @@ class BlobClient:
 
         Raises `IntegrityError` when its bytes are not what the hash says, `OSError` when it cannot be read.
         """
-        file = await asyncio.to_thread(path.open, "rb")
-        try:
 
-            def read(offset: int) -> bytes:
+        def read(offset: int) -> bytes:
+            # Opened each time: who is cancelled while a thread opens a file has nothing to close.
+            with path.open("rb") as file:
                 file.seek(offset)
                 return file.read(CHUNK_BYTES)
 
-            total = await asyncio.to_thread(file.seek, 0, os.SEEK_END)
-            await self._send(digest, total, lambda offset: asyncio.to_thread(read, offset))
-        finally:
-            file.close()
+        total = (await asyncio.to_thread(path.stat)).st_size
+        await self._send(digest, total, lambda offset: asyncio.to_thread(read, offset))
 
     async def _send(self, digest: str, total: int, piece: Callable[[int], Awaitable[bytes]]) -> None:
         """In order, from wherever the hub that takes a piece has got to: another one may be further, or less far."""
@@ -109,6 +106,18 @@ class BlobClient:
                 f"blob {digest[:12]}…: the {len(data)} bytes that came are not the {total} that were stored"
             )
         return data
+
+    async def get_batch(self, digests: list[str]) -> list[bytes | None]:
+        """The bytes of the first few, as many as one answer has room for; ``None`` for one absent or too large for it.
+
+        At least one. Raises `IntegrityError` for bytes that do not match their hash.
+        """
+        answer = await self._hub.call("blob_get_batch", hashes=digests, limit=CHUNK_BYTES)
+        found = [None if data is None else base64.b64decode(data) for data in answer]
+        for digest, data in zip(digests, found, strict=False):
+            if data is not None and blob_hash(data) != digest:
+                raise IntegrityError(f"blob {digest[:12]}…: other bytes came than were stored", hash=digest)
+        return found
 
     async def pieces(self, digest: str, offset: int = 0) -> AsyncIterator[bytes]:
         """The bytes from ``offset`` on, in order, four pieces on their way at once; not verified.

@@ -257,8 +257,7 @@ class CachedTenantBlobs(Blobs):
                 yield blob
 
     async def sweep(self, older_than_s: float = 24 * 3600) -> int:
-        """Remove from the store what writers that died left behind. O(blobs)."""
-        return await self._objects.sweep(older_than_s)
+        return await self._cache.sweep(older_than_s) + await self._objects.sweep(older_than_s)
 
     async def aclose(self) -> None:
         """Give up what is on its way; what has arrived stays. Harmless twice."""

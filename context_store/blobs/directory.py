@@ -172,6 +172,9 @@ class DirectoryTenantBlobs(Blobs):
                 if blob.used_at <= latest:
                     yield blob
 
+    async def sweep(self, older_than_s: float = _STALE_PART_S) -> int:
+        return await self._store.run(lambda: self._drop_stale_parts(older_than_s))
+
     # --- in a thread -----------------------------------------------------------------------------------------------
 
     def _path(self, digest: str) -> str:
@@ -266,13 +269,15 @@ class DirectoryTenantBlobs(Blobs):
             os.close(descriptor)
         return PartResult(total, True)
 
-    def _drop_stale_parts(self) -> None:
-        """Uploads nobody has continued for a day, and files of writers that died."""
-        latest = time.time() - _STALE_PART_S
-        for entry in os.scandir(self._incoming):
+    def _drop_stale_parts(self, older_than_s: float = _STALE_PART_S) -> int:
+        """Uploads nobody has continued for so long, and files of writers that died; how many."""
+        latest, dropped = time.time() - older_than_s, 0
+        for name in _names(self._incoming):
             with contextlib.suppress(FileNotFoundError):
-                if entry.stat().st_mtime < latest:
-                    os.unlink(entry.path)
+                if os.stat(f"{self._incoming}/{name}").st_mtime <= latest:  # noqa: PTH116
+                    os.unlink(f"{self._incoming}/{name}")
+                    dropped += 1
+        return dropped
 
     def _read_verified(self, digest: str) -> bytes:
         if digest == EMPTY_TREE:

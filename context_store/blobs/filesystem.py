@@ -6,6 +6,7 @@ The calls of fsspec that block run in threads of this store.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
@@ -131,8 +132,9 @@ class FilesystemObjects(Objects):
         latest, swept = time.time() - older_than_s, 0
         for entry in await self._listed("incoming"):
             if _used_at(entry) <= latest:
-                await self._store.run(partial(self._store.fs.rm_file, entry["name"]))
-                swept += 1
+                with contextlib.suppress(FileNotFoundError):
+                    await self._store.run(partial(self._store.fs.rm_file, entry["name"]))
+                    swept += 1
         return swept
 
     async def _listed(self, folder: str) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import nats.errors
 from nats.aio.client import Client
@@ -168,11 +168,7 @@ class JetStreamObjects(Objects):
         nuid = f"{time.time_ns() // 1_000_000:x}-{secrets.token_hex(8)}"
         published = False
         try:
-            file = await asyncio.to_thread(source.open, "rb")
-            try:
-                digest, size, sequences = await self._write_chunks(file, self._chunks(nuid))
-            finally:
-                file.close()
+            digest, size, sequences = await self._write_chunks(source, self._chunks(nuid))
             doc = {
                 "name": name,
                 "bucket": self._bucket,
@@ -284,11 +280,11 @@ class JetStreamObjects(Objects):
         subject = self._meta_subject(name)
         await self._store.ask(lambda js: js.publish(subject, body, headers=headers, timeout=2))
 
-    async def _write_chunks(self, file: IO[bytes], subject: str) -> tuple[bytes, int, list[int]]:
+    async def _write_chunks(self, source: Path, subject: str) -> tuple[bytes, int, list[int]]:
         """Digest, size, and where each chunk came to lie; eight on their way at once."""
         digest, size = hashlib.sha256(), 0
         sequences: list[int] = []
-        while window := await asyncio.to_thread(file.read, _CHUNK_BYTES * _WINDOW):
+        while window := await asyncio.to_thread(_window, source, size):
             digest.update(window)
             sequences += await together(
                 self._publish_chunk(subject, size + at, window[at : at + _CHUNK_BYTES])
@@ -346,6 +342,13 @@ class JetStreamObjects(Objects):
 
 async def _silent(error: Exception) -> None:
     """nats-py would print it."""
+
+
+def _window(source: Path, offset: int) -> bytes:
+    # Opened each time: who is cancelled while a thread opens a file has nothing to close.
+    with source.open("rb") as file:
+        file.seek(offset)
+        return file.read(_CHUNK_BYTES * _WINDOW)
 
 
 def _decoded(subject: str) -> str:

@@ -93,6 +93,10 @@ class Blobs(ABC):
         A writer puts blobs before it stores the record that refers to them, so a collector must leave young ones.
         """
 
+    @abstractmethod
+    async def sweep(self, older_than_s: float = 24 * 3600) -> int:
+        """Remove what writers that died, or never went on, left behind that long ago; how many pieces. O(blobs)."""
+
 
 class BlobStore(ABC):
     """Blobs of all tenants. Open and close it as an async context manager; closing twice is fine."""

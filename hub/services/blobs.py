@@ -10,7 +10,7 @@ from context_store.store import Scope
 from hub.config import Limits
 from hub.services import bounds
 from hub.services.principal import Principal
-from schemas.errors import InvalidInput
+from schemas.errors import BlobNotFound, InvalidInput
 from schemas.tree import blob_hash, check_hash
 
 
@@ -52,6 +52,29 @@ class BlobService:
         total = await self._blobs.size(hash)
         data = await self._blobs.read(hash, offset, limit)
         return {"data": base64.b64encode(data).decode(), "total": total}
+
+    async def blob_get_batch(self, hashes: list[str], limit: int = 524288) -> list[str | None]:
+        """The bytes (base64) of the first blobs that have room in ``limit`` bytes together; at least one item.
+
+        ``None`` stands for one that is not stored, or has not room alone: ask `blob_get` for it.
+        """
+        bounds.at_most(limit, self._limits.blob_chunk_bytes)
+        bounds.count(len(hashes), self._limits.blobs_per_query, "hashes")
+        chosen: list[str | None] = []
+        left = limit
+        for digest in hashes:
+            check_hash(digest)
+            try:
+                size = await self._blobs.size(digest)
+            except BlobNotFound:
+                size = limit + 1
+            if left < size <= limit:
+                break
+            chosen.append(digest if size <= limit else None)
+            left -= size if size <= limit else 0
+        wanted = [digest for digest in chosen if digest is not None]
+        data = iter(await self._blobs.get_many(wanted))
+        return [None if digest is None else base64.b64encode(next(data)).decode() for digest in chosen]
 
 
 def _decoded(text: str) -> bytes:

@@ -122,6 +122,17 @@ async def test_stored_says_what_was_not_used_lately(blobs, elsewhere):
     assert then.used_at > first.used_at, "one that is put again is in use"
 
 
+async def test_pieces_that_nobody_continues_are_swept(blobs):
+    kept = await blobs.put(DATA)
+    digest = blob_hash(b"ab")
+    await blobs.put_part(digest, b"a", offset=0, total=2)
+    assert await blobs.sweep() == 0, "it is young"
+    assert await blobs.sweep(0) == 1
+    assert await blobs.sweep(0) == 0
+    assert (await blobs.put_part(digest, b"", offset=0, total=2)).received == 0
+    assert await blobs.get(kept) == DATA
+
+
 async def test_tenants_do_not_share(open_store, tenant):
     async with open_store() as store:
         digest = await store.tenant(tenant).put(b"secret")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from pathlib import Path
 
 import pytest
 
 from context_store.blobs.cached import CachedBlobs
 from context_store.blobs.directory import DirectoryBlobs
+from context_store.blobs.filesystem import FilesystemObjects
+from context_store.blobs.jetstream import JetStreamObjects
 from context_store.blobs.objects import Objects, ObjectStore
 from schemas.errors import BlobNotFound, IntegrityError
 from schemas.tree import blob_hash
@@ -164,16 +167,59 @@ async def test_reading_from_any_offset(objects, machine):
         await anext(objects.read(blob_hash(b"absent"), 0, 6))
 
 
+async def leave_half(objects: Objects, file: Path) -> None:
+    """What a writer leaves that is killed before its last step."""
+    if isinstance(objects, JetStreamObjects):
+        await objects._write_chunks(file, objects._chunks(f"{time.time_ns() // 1_000_000:x}-dead"))
+    else:
+        assert isinstance(objects, FilesystemObjects)
+        store = objects._store
+        await store.run(lambda: store.fs.makedirs(f"{store.root}/{objects._tenant}/incoming", exist_ok=True))
+        await store.run(lambda: store.fs.put_file(str(file), f"{store.root}/{objects._tenant}/incoming/dead"))
+
+
 async def test_writers_that_died_leave_nothing_for_ever(objects, machine, tmp_path):
     kept = await machine("a").put(DATA)
     (tmp_path / "other").write_bytes(DATA[::-1])
-    writing = asyncio.ensure_future(objects.write(blob_hash(DATA[::-1]), tmp_path / "other"))
-    await asyncio.sleep(0)
-    writing.cancel()
-    await asyncio.wait([writing])
-    await objects.sweep(0)
+    await leave_half(objects, tmp_path / "other")
+    assert [b.hash async for b in objects.stored()] == [kept]
+    assert await objects.sweep(60) == 0, "it may still be writing"
+    assert await objects.sweep(0) == 1
     assert await objects.sweep(0) == 0
     assert await machine("b").get(kept) == DATA
+
+
+@pytest.mark.parametrize("turns", [0, 1, 5, 20, 50])
+async def test_a_cancelled_writer_leaves_all_or_nothing(objects, tmp_path, turns):
+    (tmp_path / "file").write_bytes(DATA)
+    writing = asyncio.ensure_future(objects.write(blob_hash(DATA), tmp_path / "file"))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    writing.cancel()
+    await asyncio.wait([writing])
+    async for blob in objects.stored():
+        assert b"".join([piece async for piece in objects.read(blob.hash, 0, blob.size)]) == DATA
+    if isinstance(objects, JetStreamObjects):
+        assert await objects.sweep(0) == 0
+
+
+async def test_what_is_deleted_while_it_is_touched_does_not_come_back_empty(objects, machine, tmp_path):
+    if not isinstance(objects, JetStreamObjects):
+        assert await objects.touch(blob_hash(DATA)) is False, "what cannot be touched is written again"
+        return
+    digest = await machine("a").put(DATA)
+    publish = objects._publish_meta
+
+    async def late(name, doc, headers):
+        objects._publish_meta = publish
+        assert await objects.delete(digest) is True
+        await publish(name, doc, headers)
+
+    objects._publish_meta = late
+    assert await objects.touch(digest) is False
+    assert await objects.stat(digest) is None
+    await machine("a").put(DATA)
+    assert await machine("b").get(digest) == DATA
 
 
 async def test_replaced_and_deleted_while_it_is_read(objects, machine):

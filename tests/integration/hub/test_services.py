@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -122,6 +124,32 @@ async def test_a_blob_larger_than_a_message_travels_in_pieces(planner: Agent) ->
     assert digest == blob_hash(data)
     assert await planner.blobs.missing([digest, "0" * 64]) == ["0" * 64]
     assert await planner.blobs.get(digest) == data
+
+
+async def test_small_blobs_come_many_at_a_time(planner: Agent) -> None:
+    small = [os.urandom(size) for size in (0, 1, 200_000, 300_000, 100_000)]
+    digests = [await planner.blobs.put(data) for data in small]
+    large = await planner.blobs.put(os.urandom(524_289))
+    asked = [digests[0], "0" * 64, digests[1], large, digests[2], digests[3], digests[4]]
+    assert await planner.blobs.get_batch(asked) == [small[0], None, small[1], None, small[2], small[3]], "no room"
+    assert await planner.blobs.get_batch([digests[4]]) == [small[4]]
+    with pytest.raises(InvalidInput, match="limit"):
+        await planner.call(HUB, "blob_get_batch", hashes=digests, limit=1 << 30)
+
+
+async def test_a_file_is_sent_on_from_where_it_was_cut_off(planner: Agent, tmp_path: Path) -> None:
+    data = os.urandom(1_500_000)
+    (tmp_path / "file").write_bytes(data)
+    digest = blob_hash(data)
+    first = base64.b64encode(data[:700_001]).decode()
+    await planner.call(HUB, "blob_put", hash=digest, data=first, offset=0, total=len(data))
+    await planner.blobs.put_file(tmp_path / "file", digest)
+    assert b"".join([piece async for piece in planner.blobs.pieces(digest)]) == data
+    assert b"".join([piece async for piece in planner.blobs.pieces(digest, 1_000_001)]) == data[1_000_001:]
+    with pytest.raises(IntegrityError):
+        await planner.blobs.put_file(tmp_path / "file", "3" * 64)
+    with pytest.raises(InvalidInput):
+        await anext(planner.blobs.pieces(digest, len(data) + 1))
 
 
 async def test_bytes_that_do_not_match_their_hash_are_refused(planner: Agent) -> None:

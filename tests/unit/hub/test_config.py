@@ -44,7 +44,10 @@ def test_the_environment_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_no_secret_is_printed() -> None:
     settings = HubSettings(
-        nats_url="nats://user:hidden-one@h:1", store_url="mongodb://u:hidden-two@h/db", token="hidden-three"
+        nats_url="nats://user:hidden-one@h:1",
+        store_url="mongodb://u:hidden-two@h/db",
+        token="hidden-three",
+        blobs_url="s3://key:hidden-four@bucket",
     )
     assert "hidden" not in repr(settings)
     assert "hidden" not in str(settings)
@@ -62,6 +65,8 @@ def test_mongodb_names_its_database() -> None:
         ("store_url", "redis://h"),
         ("store_url", "sqlite://relative"),
         ("store_url", "/a/path"),
+        ("blobs_url", "/a/path"),
+        ("blobs_url", "jetstream://a-server"),
         ("tenants", ""),
         ("tenants", "UPPER"),
         ("tenants", "_system"),
