@@ -18,6 +18,7 @@ class WorkspaceRequest(BaseModel):
     name: str
     tree: str = EMPTY_TREE
     metadata: dict[str, Any] = Field(default_factory=dict)
+    conversation: str = Field(default="", description="becomes that of the workspace and its branches")
 
 
 class ForkRequest(BaseModel):
@@ -45,6 +46,8 @@ class PlanRequest(BaseModel):
 class CommitRequest(PlanRequest):
     ours: str = Field(default="", description="with `theirs`: commit only if these are the heads, as the plan said")
     theirs: str = ""
+    our_keys: str = Field(default="", description="with `their_keys`: nor other key-values than the plan's")
+    their_keys: str = ""
 
 
 class DiscardRequest(BaseModel):
@@ -60,7 +63,7 @@ async def workspaces(services: ServicesOf) -> list[Workspace]:
 @router.post("/workspaces", status_code=201)
 async def create(request: WorkspaceRequest, services: ServicesOf) -> Workspace:
     made: Workspace = await services.workspaces.workspace_create(
-        request.name, tree=request.tree, metadata=request.metadata
+        request.name, tree=request.tree, metadata=request.metadata, conversation=request.conversation
     )
     return made
 
@@ -151,7 +154,13 @@ async def commit(branch: Id, services: ServicesOf, request: CommitRequest | None
     """409 with the paths when both sides changed them; then nothing was written."""
     asked = request or CommitRequest()
     result: CommitResult = await services.workspaces.branch_commit(
-        branch, on_conflict=asked.on_conflict, resolutions=asked.resolutions, ours=asked.ours, theirs=asked.theirs
+        branch,
+        on_conflict=asked.on_conflict,
+        resolutions=asked.resolutions,
+        ours=asked.ours,
+        theirs=asked.theirs,
+        our_keys=asked.our_keys,
+        their_keys=asked.their_keys,
     )
     return result
 

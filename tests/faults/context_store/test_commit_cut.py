@@ -14,6 +14,7 @@ from context_store.backends.sqlite import SqliteBackend
 from context_store.blobs.directory import DirectoryBlobs
 from context_store.branch_records import BRANCHES
 from context_store.branches import Branches
+from context_store.conversations.turn_log import BATCHES, TURN_INDEX, TurnLog
 from context_store.store import ContextStore
 from schemas.branch import Branch
 from schemas.errors import StoreUnavailable, TerminalState
@@ -68,6 +69,7 @@ class World:
     def __init__(self, store: ContextStore, backend: SqliteBackend) -> None:
         self.scope, self.backend = store.tenant("default"), backend
         self.root = self.branch = ""
+        self.log = TurnLog(backend.records("default", BATCHES), backend.records("default", TURN_INDEX))
         self.before = ""
 
     async def prepare(self, *, moved: bool) -> World:
@@ -82,13 +84,13 @@ class World:
 
     def fresh(self) -> Branches:
         """Branches as a process sees them that knows nothing of the one that died."""
-        return Branches(self.backend.records("default", BRANCHES), self.scope.trees)
+        return Branches(self.backend.records("default", BRANCHES), self.scope.trees, self.log)
 
     async def cut_commit(self, at: int, when: Literal["before", "after"], cut: type[BaseException]) -> bool:
         """Commit, cut off at a write; False when the commit has fewer writes."""
         records = CutRecords(self.backend.records("default", BRANCHES), at, when, cut)
         try:
-            await Branches(records, self.scope.trees).commit(self.branch)
+            await Branches(records, self.scope.trees, self.log).commit(self.branch)
         except (Killed, StoreUnavailable):
             assert records.reached
             return True
