@@ -42,13 +42,14 @@ class KeyMerge:
         there = await self._changes(base.keys, theirs.keys)
         edits: dict[str, _Edit] = {}
         for path, change in changed.items():
-            mine = await self._entry(change.after)
-            if path not in there:
-                edits[path] = repacked(mine, revision) if mine is not None else None
+            before, mine = await self._entry(change.before), await self._entry(change.after)
+            yours = await self._entry(there[path].after) if path in there else before
+            if _same(mine, before) or _same(mine, yours):
                 continue
-            yours = await self._entry(there[path].after)
-            if not _same(mine, yours):
-                await self._settle(path, await self._entry(change.before), mine, yours, revision, edits)
+            if _same(yours, before):
+                edits[path] = repacked(mine, revision) if mine is not None else None
+            else:
+                await self._settle(path, before, mine, yours, revision, edits)
         if self._undecided:
             return "", 0
         return await self._trees.put_files(theirs.keys, edits), revision

@@ -19,7 +19,7 @@ from schemas.part import Part
 
 _BATCH_TURNS: Final = 1000
 _BATCH_BYTES: Final = 4 * 1024 * 1024
-_MAX_PIECES: Final = 32
+_MAX_PIECES: Final = 16
 
 
 def chain_of(shared: Shared, line: str) -> Chain:
