@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from context_store.branch_records import Stored, ended
 from context_store.commits import Commits
-from context_store.key_trees import KeyTrees, document, packed, path_of, unpacked
+from context_store.key_trees import KeyTrees, document, packed, path_of, same, unpacked
 from context_store.trees import Trees
 from context_store.wakeups import Wakeups
 from context_store.watch import Watch
 from schemas.errors import InvalidInput, RevisionConflict
-from schemas.keyvalue import Entry
+from schemas.keyvalue import Entry, KeyChange
 
 _MAX_LIST: Final = 10_000
 _RETRIES: Final = 200
@@ -91,6 +91,17 @@ class BranchKeyValues:
                 found.append(entry)
             if len(found) == limit:
                 break
+        return found
+
+    async def changes(self) -> Sequence[KeyChange]:
+        """What differs from the base, in key order; O(those). A value that was written again as it was is left out."""
+        branch = (await self._of.branches.settled(self._branch)).branch
+        before, after = branch.base_shared.keys, branch.shared.keys
+        found = []
+        for key in await self._of.keys.changed(before, after):
+            base, ours = await self._of.keys.get(before, key), await self._of.keys.get(after, key)
+            if not same(base, ours):
+                found.append(KeyChange(key=key, base=base, ours=ours))
         return found
 
     def watch(self, prefix: str = "") -> Watch:

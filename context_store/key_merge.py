@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from context_store.documents import decode
-from context_store.key_trees import bare, document, packed, repacked, unpacked
+from context_store.key_trees import bare, document, packed, repacked, same, unpacked
 from context_store.trees import Resolution, Trees
 from schemas.branch import Shared
 from schemas.errors import InvalidInput
@@ -44,9 +44,9 @@ class KeyMerge:
         for path, change in changed.items():
             before, mine = await self._entry(change.before), await self._entry(change.after)
             yours = await self._entry(there[path].after) if path in there else before
-            if _same(mine, before) or _same(mine, yours):
+            if same(mine, before) or same(mine, yours):
                 continue
-            if _same(yours, before):
+            if same(yours, before):
                 edits[path] = repacked(mine, revision) if mine is not None else None
             else:
                 await self._settle(path, before, mine, yours, revision, edits)
@@ -109,10 +109,3 @@ class KeyMerge:
             return decode(answer.decode())
         except (AssertionError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise InvalidInput(f"key {key!r} was resolved with {str(answer)[:80]!r}: give its value as JSON") from error
-
-
-def _same(ours: Entry | None, theirs: Entry | None) -> bool:
-    """Whether both sides did the same, the time and the revision of it aside."""
-    if ours is None or theirs is None:
-        return ours is theirs
-    return (ours.value, ours.expires_at) == (theirs.value, theirs.expires_at)

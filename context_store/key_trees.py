@@ -77,6 +77,13 @@ def bare(entry: Entry) -> bytes:
     return json.dumps(entry.value, ensure_ascii=False, sort_keys=True).encode("utf-8", "surrogatepass")
 
 
+def same(ours: Entry | None, theirs: Entry | None) -> bool:
+    """Whether both sides did the same, the time and the revision of it aside."""
+    if ours is None or theirs is None:
+        return ours is theirs
+    return (ours.value, ours.expires_at) == (theirs.value, theirs.expires_at)
+
+
 class KeyTrees:
     """Reads key-values out of trees."""
 

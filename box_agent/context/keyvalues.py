@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import AsyncIterator
 from typing import Any
 
 from box_agent.context.hub import Hub, interrupted
-from schemas.errors import BoxhubError
-from schemas.keyvalue import Entry
+from schemas.errors import BoxhubError, InvalidInput
+from schemas.keyvalue import Entry, KeyChange
 
 
 class KeyValueClient:
@@ -51,6 +52,12 @@ class KeyValueClient:
 
     async def list(self, prefix: str = "", limit: int = 1000) -> list[Entry]:
         return await self._hub.many(Entry, "kv_list", prefix=prefix, limit=limit, **self._on)
+
+    async def changes(self) -> builtins.list[KeyChange]:
+        """What the branch changed since its fork: `on` a branch only (`InvalidInput`)."""
+        if not self._on:
+            raise InvalidInput("only a branch has changes: keyvalues.on(branch).changes()")
+        return await self._hub.many(KeyChange, "kv_changes", **self._on)
 
     async def watch(self, prefix: str = "") -> AsyncIterator[Entry]:
         """What is there now, then every change (``deleted`` entries included), until the reader leaves.

@@ -12,7 +12,7 @@ from hub.config import Limits
 from hub.services import bounds
 from hub.services.principal import Principal
 from schemas.errors import InvalidInput
-from schemas.keyvalue import Entry
+from schemas.keyvalue import Entry, KeyChange
 
 
 class KeyValueService:
@@ -46,6 +46,10 @@ class KeyValueService:
         """Entries in the order of their keys."""
         bounds.length(prefix, self._limits.key_length, "the prefix")
         return await self._on(branch).list(prefix, limit=bounds.at_most(limit, self._limits.list_items))
+
+    async def kv_changes(self, branch: str) -> list[KeyChange]:
+        """What the branch changed since its fork, in the order of the keys."""
+        return list(await self._scope.keyvalues_on(branch).changes())
 
     async def kv_watch(self, prefix: str = "", branch: str = "") -> AsyncIterator[Entry]:
         """First the present entries, then every newer state, deletions included, until the reader leaves."""

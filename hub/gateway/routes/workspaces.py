@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from hub.gateway.routes.access import Id, ServicesOf
 from schemas.branch import Branch, BranchMode, BranchState, CommitResult, MergePlan, OnConflict, Resolutions, Workspace
+from schemas.keyvalue import KeyChange
 from schemas.tree import EMPTY_TREE, Change, FileName
 
 router = APIRouter(tags=["workspaces"])
@@ -122,6 +123,13 @@ async def fork(branch: Id, request: ForkRequest, services: ServicesOf) -> list[B
 async def diff(branch: Id, services: ServicesOf, content: bool = False) -> list[dict[str, Any]]:
     """What the branch changed since its fork; with ``content`` each text file carries a unified diff as ``text``."""
     found: list[dict[str, Any]] = await services.workspaces.branch_diff(branch, content=content)
+    return found
+
+
+@router.get("/branches/{branch}/keyvalues")
+async def key_changes(branch: Id, services: ServicesOf) -> list[KeyChange]:
+    """Which key-values the branch changed since its fork. What it has is at ``/keyvalues?branch=``."""
+    found: list[KeyChange] = await services.keyvalues.kv_changes(branch)
     return found
 
 

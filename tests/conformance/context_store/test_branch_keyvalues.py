@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 
@@ -63,6 +64,10 @@ async def test_a_commit_brings_changes_and_deletions_and_keeps_those_of_others(s
     await scope.keyvalues_on(second.id).put("cup", [1])
     await scope.keyvalues_on(second.id).put("tea", "green")
     await root.put("milk", "oat")
+    told = [
+        (c.key, c.base and c.base.value, c.ours and c.ours.value) for c in await scope.keyvalues_on(first.id).changes()
+    ]
+    assert told == [("old", 1, None), ("tea", None, "green")]
     assert (await scope.branches.commit(first.id)).keys == ["old", "tea"]
     assert (await scope.branches.commit(second.id)).keys == ["cup"]
     assert await values(root) == {"milk": "oat", "tea": "green", "cup": [1]}
@@ -72,6 +77,7 @@ async def test_a_value_written_again_is_no_change(scope, workspace):
     root = scope.keyvalues_on(workspace.root)
     first, second = await fork(scope, workspace.root, "a", "b")
     await scope.keyvalues_on(first.id).put("milk", "cow")
+    assert await scope.keyvalues_on(first.id).changes() == []
     await scope.keyvalues_on(second.id).put("milk", "soy")
     await root.put("milk", "oat")
     assert (await scope.branches.commit(first.id)).keys == []
@@ -95,6 +101,10 @@ async def test_no_commit_gives_a_value_a_revision_that_another_had(scope, worksp
     assert there is not None
     assert (there.value, there.revision > theirs.revision) == ("ours", True)
     assert (await root.put("tea", "fresh", expected_revision=there.revision)).revision > there.revision
+
+
+def tea_is_ours(conflict: Conflict) -> Literal["ours", "theirs"]:
+    return "ours" if conflict.path == key_path("tea") else "theirs"
 
 
 async def clashing(scope: Scope, workspace: Workspace) -> Branch:
@@ -134,9 +144,9 @@ async def test_conflicts_are_told_with_those_of_files_and_nothing_is_written(sco
     [
         ("ours", {"milk": "soy", "tea": "black", "own": True}),
         ("theirs", {"tea": {"kind": "white"}, "own": True}),
-        (lambda conflict: "ours" if conflict.path == key_path("tea") else "theirs", {"tea": "black", "own": True}),
-        (lambda conflict: b'["both"]', {"milk": ["both"], "tea": ["both"], "own": True}),
-        (lambda conflict: None, {"own": True}),
+        (tea_is_ours, {"tea": "black", "own": True}),
+        (lambda _: b'["both"]', {"milk": ["both"], "tea": ["both"], "own": True}),
+        (lambda _: None, {"own": True}),
     ],
 )
 async def test_conflicts_are_settled_like_those_of_files(scope, workspace, on_conflict, left):

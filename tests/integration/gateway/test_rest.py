@@ -45,6 +45,8 @@ async def test_conversation_and_key_values_of_a_branch(http):
         assert [e["value"] for e in (await http.get(f"{API}/keyvalues", params=on)).json()] == [branch["name"]]
     assert (await http.get(f"{API}/keyvalues/dish")).status_code == 404
     assert (await http.get(f"{API}/conversations/{talk}/turns")).json() == []
+    (change,) = (await http.get(f"{API}/branches/{one['id']}/keyvalues")).json()
+    assert (change["key"], change["base"], change["ours"]["value"]) == ("dish", None, "a")
     done = (await http.post(f"{API}/branches/{one['id']}/commit")).json()
     assert (done["keys"], done["turns"]) == (["dish"], 1)
     plan = (await http.post(f"{API}/branches/{two['id']}/plan")).json()

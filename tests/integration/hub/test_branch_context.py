@@ -40,6 +40,11 @@ async def test_three_agents_on_three_branches_and_one_history(hub: Hub, join: Jo
     assert (await planner.conversations.get(talk.id)).turns == 1
     assert await planner.keyvalues.list() == []
 
+    [price, who] = await planner.keyvalues.on(branches[0].id).changes()
+    assert (price.key, who.key, who.base, who.ours and who.ours.value) == ("price/ann", "who", None, "ann")
+    with pytest.raises(InvalidInput):
+        await planner.keyvalues.changes()
+
     def together(disputed: Disputed) -> Answer:
         assert (disputed.path, disputed.conflict.kind, disputed.base) == ("/keys/who", "key_value", None)
         return json.dumps([json.loads(disputed.theirs or b""), json.loads(disputed.ours or b"")]).encode()
