@@ -107,6 +107,10 @@ def tea_is_ours(conflict: Conflict) -> Literal["ours", "theirs"]:
     return "ours" if conflict.path == key_path("tea") else "theirs"
 
 
+def nothing(conflict: Conflict) -> None:
+    """Whatever it was, it shall be gone."""
+
+
 async def clashing(scope: Scope, workspace: Workspace) -> Branch:
     """Files and two keys that conflict, one key that does not."""
     [branch] = await fork(scope, workspace.root)
@@ -146,7 +150,7 @@ async def test_conflicts_are_told_with_those_of_files_and_nothing_is_written(sco
         ("theirs", {"tea": {"kind": "white"}, "own": True}),
         (tea_is_ours, {"tea": "black", "own": True}),
         (lambda _: b'["both"]', {"milk": ["both"], "tea": ["both"], "own": True}),
-        (lambda _: None, {"own": True}),
+        (nothing, {"own": True}),
     ],
 )
 async def test_conflicts_are_settled_like_those_of_files(scope, workspace, on_conflict, left):
