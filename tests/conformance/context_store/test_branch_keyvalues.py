@@ -107,6 +107,10 @@ def tea_is_ours(conflict: Conflict) -> Literal["ours", "theirs"]:
     return "ours" if conflict.path == key_path("tea") else "theirs"
 
 
+def both(conflict: Conflict) -> bytes:
+    return b'["both"]'
+
+
 def nothing(conflict: Conflict) -> None:
     """Whatever it was, it shall be gone."""
 
@@ -149,7 +153,7 @@ async def test_conflicts_are_told_with_those_of_files_and_nothing_is_written(sco
         ("ours", {"milk": "soy", "tea": "black", "own": True}),
         ("theirs", {"tea": {"kind": "white"}, "own": True}),
         (tea_is_ours, {"tea": "black", "own": True}),
-        (lambda _: b'["both"]', {"milk": ["both"], "tea": ["both"], "own": True}),
+        (both, {"milk": ["both"], "tea": ["both"], "own": True}),
         (nothing, {"own": True}),
     ],
 )
