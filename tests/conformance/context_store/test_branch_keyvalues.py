@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Literal
 
 import pytest
@@ -228,12 +227,14 @@ async def test_a_watch_sees_writes_commits_deletions_and_expiry(scope, other_sto
         assert ((seen := await anext(watch)).key, seen.deleted) == ("soon", True)
 
 
-async def increments(of: Callable[[], BranchKeyValues], times: int) -> None:
+async def increments(keyvalues: BranchKeyValues, times: int) -> None:
     done = 0
     while done < times:
-        entry = await of().get("n")
+        entry = await keyvalues.get("n")
         try:
-            await of().put("n", (entry.value if entry else 0) + 1, expected_revision=entry.revision if entry else 0)
+            await keyvalues.put(
+                "n", (entry.value if entry else 0) + 1, expected_revision=entry.revision if entry else 0
+            )
         except RevisionConflict:
             continue
         done += 1
@@ -241,7 +242,7 @@ async def increments(of: Callable[[], BranchKeyValues], times: int) -> None:
 
 async def test_writers_of_two_processes_lose_no_increment(store, other_store, workspace):
     places = [s.tenant("default") for s in (store, other_store)]
-    await asyncio.gather(*(increments(lambda s=s: s.keyvalues_on(workspace.root), 10) for s in places))
+    await asyncio.gather(*(increments(s.keyvalues_on(workspace.root), 10) for s in places))
     entry = await places[0].keyvalues_on(workspace.root).get("n")
     assert entry is not None
     assert entry.value == 20
