@@ -19,6 +19,10 @@ database. Everything is kept per tenant.
 ``workspaces``         workspaces: a name and a root branch
 ``branches``           branches: fork, advance, diff, discard
 ``branch_records``     a branch as it is stored
+``branch_keyvalues``   key-values of a branch
+``key_trees``          key-values as a tree of small files
+``key_merge``          three-way merge of key-values
+``joined``             what a branch and its parent are together: files, key-values, turns
 ``plans``              what a commit would do, and conflicts that were decided before it
 ``commits``            the commit of a branch into its parent: one pointer switch, repaired after a crash
 =====================  =========================================================================================

@@ -11,6 +11,7 @@ from context_store.backend import Collection, Document, Record
 from context_store.documents import encode
 from schemas.branch import Branch
 from schemas.errors import InvalidInput, PayloadTooLarge, RevisionConflict, Superseded, TerminalState
+from schemas.tree import EMPTY_TREE
 
 BRANCHES: Final = Collection("branches", indexes=("workspace", "state", "parent", "group", "mode"))
 MAX_BRANCH_BYTES: Final = 64 * 1024
@@ -24,6 +25,9 @@ class Mark(BaseModel):
     before: str
     fast_forward: bool
     at: float
+    keys_before: str = EMPTY_TREE
+    keys: str = EMPTY_TREE
+    turns: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,13 +89,18 @@ def conflict_of_heads(branch: Branch, expected: str) -> RevisionConflict:
     )
 
 
-def moved_on(branch: Branch, expected: tuple[str, str], parent: Branch) -> RevisionConflict:
+def heads(branch: Branch, parent: Branch) -> tuple[str, str, str, str]:
+    """What a plan depends on: both heads, and both key-values."""
+    return branch.head, parent.head, branch.shared.keys, parent.shared.keys
+
+
+def moved_on(branch: Branch, expected: tuple[str, ...], parent: Branch) -> RevisionConflict:
     """The heads are not those a plan was made for."""
     return RevisionConflict(
         f"branch {branch.id!r} or its parent {parent.id!r} has moved since the merge was planned; plan it again",
         branch=branch.id,
         expected=list(expected),
-        actual=[branch.head, parent.head],
+        actual=list(heads(branch, parent)),
     )
 
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from context_store.backend import Document, Record, Records
-from context_store.branch_records import conflict_of_heads, ended, load, to_doc
+from context_store.branch_records import conflict_of_heads, ended, heads, load, to_doc
 from context_store.commits import Commits, Heads, Validator
+from context_store.conversations.joining import chain_of, line_of, pointing
+from context_store.conversations.turn_log import TurnLog
 from context_store.plans import Resolved
 from context_store.trees import FileEdit, Resolver, Trees, merge_conflict
 from schemas.branch import Branch, BranchMode, BranchState, CommitResult, MergePlan, OnConflict, Resolutions
@@ -32,10 +34,15 @@ MAX_DIFF_TEXT_BYTES: Final = 1024 * 1024
 class Branches:
     """The branches of one tenant. A branch is one record under 64 KiB; its files are a tree, shared with its parent."""
 
-    def __init__(self, records: Records, trees: Trees) -> None:
+    def __init__(self, records: Records, trees: Trees, log: TurnLog) -> None:
         self._records = records
         self._trees = trees
-        self._commits = Commits(records, trees)
+        self._commits = Commits(records, trees, log)
+
+    @property
+    def refs(self) -> Commits:
+        """The branch records, for what else is kept in them."""
+        return self._commits
 
     async def get(self, id: str) -> Branch:
         """The branch as it is. Raises `BranchNotFound`. Finishes a commit that was cut off after its switch."""
@@ -51,13 +58,11 @@ class Branches:
         group: str = "",
         mode: BranchMode = "join",
         owner: str = "",
-        conversation: str | None = None,
-        base_turn: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> list[Branch]:
         """One new branch per name, all from the parent's present head, with ``files`` put in (see `Trees.put_files`).
 
-        O(1) in the size of the tree. Conversation and turn are the parent's unless given. Of the branches of one
+        O(1) in the size of the tree, of the conversation and of the key-values. Of the branches of one
         parent and ``group`` in ``mode`` race exactly one can be committed. With ``ids``, one per
         name, doing it again gives the same branches, as they are by then. Raises `TerminalState` if the parent has
         ended, `InvalidInput` for no or more than 1,000 names or a race without a group, `IdempotencyConflict` for
@@ -77,6 +82,7 @@ class Branches:
             raise ended(source)
         head = await self._trees.put_files(source.head, files or {})
         now = timestamp()
+        turns = chain_of(source.shared, line_of(source.id))
         branches = [
             Branch(
                 id=id,
@@ -85,8 +91,9 @@ class Branches:
                 parent=source.id,
                 base=source.head,
                 head=head,
-                conversation=source.conversation if conversation is None else conversation,
-                base_turn=source.base_turn if base_turn is None else base_turn,
+                conversation=source.conversation,
+                base_shared=source.shared.model_copy(update={"past": ()}),
+                shared=pointing(source.shared, turns.cut_at(turns.turns, line_of(id)), source.shared.turn),
                 owner=owner,
                 group=group,
                 mode=mode,
@@ -185,7 +192,8 @@ class Branches:
     ) -> Branch:
         """Put what the branch changed on top of its parent's present head, which becomes its base.
 
-        One write; what works on the branch meanwhile finds a head that has moved. Raises `MergeConflict`: then nothing
+        So with its key-values; what was said stays as it is, and the commit joins it. One write; what works on the
+        branch meanwhile finds a head that has moved. Raises `MergeConflict`: then nothing
         has changed; `TerminalState`.
         """
         while True:
@@ -195,9 +203,15 @@ class Branches:
             stored = await self._commits.writable(id)
             if stored.branch.state != "open":
                 raise ended(stored.branch)
-            if stored.branch.head != plan.ours or stored.branch.base != plan.base:
+            own, parent = stored.branch, await self.get(stored.branch.parent)
+            planned = (plan.ours, plan.theirs, plan.our_keys, plan.their_keys)
+            if heads(own, parent) != planned or own.base != plan.base:
                 continue
-            moved = stored.branch.model_copy(update={"base": plan.theirs, "head": plan.tree})
+            there, newest = parent.shared, max(own.shared.revision, parent.shared.revision) + 1
+            base = own.base_shared.model_copy(update={"keys": there.keys, "revision": there.revision})
+            shared = own.shared.model_copy(update={"keys": plan.keys, "revision": newest})
+            update = {"base": plan.theirs, "head": plan.tree, "base_shared": base, "shared": shared}
+            moved = own.model_copy(update=update)
             try:
                 await self._commits.replace(stored, moved)
             except RevisionConflict:

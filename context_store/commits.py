@@ -4,9 +4,10 @@ A database without transactions changes one record at a time, so the order does 
 
 1. *seal*    the branch's record gets a token. A sealed branch cannot advance or be discarded, so what is
              merged is what is committed.
-2. *switch*  the parent's head moves to the merged tree by compare-and-set, and the same write leaves a *mark* in
-             the parent: "branch B became this tree". **This write is the commit**: before it nothing has happened,
-             after it the branch is committed, whatever its own record says.
+2. *switch*  the parent's head moves to the merged tree by compare-and-set, its pointers to key-values and turns
+             with it, and the same write leaves a *mark* in the parent: "branch B became this tree". **This write
+             is the commit**: before it nothing has happened, after it the branch is committed, whatever its own
+             record says.
 3. *finish*  the branch's record becomes ``committed`` and loses its seal.
 
 Killed between 2 and 3: whoever reads the sealed branch next finds the mark in the parent and finishes. A mark is never
@@ -28,7 +29,10 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from context_store.backend import Records
-from context_store.branch_records import Mark, Stored, beaten, ended, has_no_parent, load, moved_on, to_doc
+from context_store.branch_records import Mark, Stored, beaten, ended, has_no_parent, heads, load, moved_on, to_doc
+from context_store.conversations.turn_log import TurnLog
+from context_store.joined import Merging
+from context_store.key_trees import KeyTrees
 from context_store.plans import plan_merge
 from context_store.trees import Resolver, Trees
 from schemas.branch import Branch, CommitResult, MergePlan, OnConflict, Resolutions
@@ -47,8 +51,8 @@ from schemas.model import timestamp
 Validator = Callable[[str], Awaitable[None]]
 """Given the merged tree before it is published; raises to refuse it."""
 
-Heads = tuple[str, str]
-"""Head of the branch and of its parent."""
+Heads = tuple[str, str] | tuple[str, str, str, str]
+"""Head of the branch and of its parent, and, if they matter, the key-values of both."""
 
 _RETRIES: Final = 200
 _TAKEOVERS: Final = 20
@@ -61,9 +65,11 @@ class _TakenOver(Exception):
 class Commits:
     """Commits between the branches of one tenant. Processes may race; in this one, commits into a parent queue up."""
 
-    def __init__(self, records: Records, trees: Trees) -> None:
+    def __init__(self, records: Records, trees: Trees, log: TurnLog) -> None:
         self._records = records
         self._trees = trees
+        self._keys = KeyTrees(trees)
+        self._merging = Merging(trees, log)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def run(
@@ -94,7 +100,13 @@ class Commits:
                 continue
             changes = await self._trees.diff(mark.before, mark.tree, renames=True)
             return CommitResult(
-                branch=id, target=parent, tree=mark.tree, fast_forward=mark.fast_forward, changes=changes
+                branch=id,
+                target=parent,
+                tree=mark.tree,
+                fast_forward=mark.fast_forward,
+                changes=changes,
+                keys=await self._keys.changed(mark.keys_before, mark.keys),
+                turns=mark.turns,
             )
         raise Conflict(f"branch {id!r} is changed by others all the time; {_TAKEOVERS} commits gave up", branch=id)
 
@@ -105,9 +117,8 @@ class Commits:
             raise ended(branch)
         if not branch.parent:
             raise has_no_parent(id)
-        return await plan_merge(
-            self._trees, branch, (await self.settled(branch.parent)).branch.head, answers, otherwise
-        )
+        parent = (await self.settled(branch.parent)).branch
+        return await plan_merge(self._merging, branch, parent, answers, otherwise)
 
     async def _try(
         self, id: str, on_conflict: OnConflict | Resolver, validate: Validator | None, expected: Heads | None
@@ -192,19 +203,24 @@ class Commits:
                 raise _TakenOver
             if branch.mode == "race":
                 await self._check_race(branch)
-            if expected is not None and expected != (branch.head, parent.branch.head):
+            if expected is not None and expected != heads(branch, parent.branch)[: len(expected)]:
                 raise moved_on(branch, expected, parent.branch)
-            fast_forward = parent.branch.head == branch.base
-            tree = branch.head
-            if not fast_forward:
-                tree = await self._trees.merge(branch.base, branch.head, parent.branch.head, on_conflict=on_conflict)
+            merged = await self._merging.contents(branch, parent.branch, on_conflict)
             if validate is not None:
-                await _checked(validate, tree, branch)
+                await _checked(validate, merged.tree, branch)
             mark = Mark(
-                branch=branch.id, tree=tree, before=parent.branch.head, fast_forward=fast_forward, at=timestamp()
+                branch=branch.id,
+                tree=merged.tree,
+                before=parent.branch.head,
+                fast_forward=parent.branch.head == branch.base,
+                at=timestamp(),
+                keys_before=parent.branch.shared.keys,
+                keys=merged.keys,
+                turns=branch.shared.turns - branch.base_shared.turns,
             )
+            update = {"head": merged.tree, "shared": await self._merging.shared(branch, parent.branch, merged)}
             try:
-                await self.replace(parent, parent.branch.model_copy(update={"head": tree}), mark=mark)
+                await self.replace(parent, parent.branch.model_copy(update=update), mark=mark)
             except RevisionConflict:
                 await asyncio.sleep(random.random() * 0.002 * min(attempt, 20))
                 continue

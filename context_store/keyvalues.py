@@ -14,16 +14,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 from context_store.backend import Collection, Document, Record, Records
-from context_store.documents import encode
+from context_store.key_trees import document, not_at
 from context_store.wakeups import Wakeups
 from context_store.watch import Watch
-from schemas.errors import AlreadyExists, InvalidInput, PayloadTooLarge, RevisionConflict
+from schemas.errors import AlreadyExists, InvalidInput, RevisionConflict
 from schemas.keyvalue import Entry
 
 KEYVALUES: Final = Collection("keyvalues", indexes=("deleted", "updated_at"))
 FLOORS: Final = Collection("keyvalue_floors")
 
-MAX_VALUE_BYTES: Final = 1024 * 1024
 _MAX_LIST: Final = 10_000
 _RETRIES: Final = 100
 
@@ -61,20 +60,7 @@ class KeyValues:
         ``ttl_s``: the entry is gone that many seconds later; ``None`` keeps it. Raises `RevisionConflict`
         (``details["actual"]``: the revision there, 0 if none), `PayloadTooLarge` beyond 1 MiB of JSON.
         """
-        if ttl_s is not None and not ttl_s > 0:
-            raise InvalidInput(f"ttl_s {ttl_s}: use seconds above 0, or None to keep the entry")
-        now = self._clock()
-        doc: Document = {"value": value, "updated_at": now}
-        size = len(encode(doc))
-        if size > MAX_VALUE_BYTES:
-            raise PayloadTooLarge(
-                f"key {key!r}: {size} bytes, {MAX_VALUE_BYTES} are allowed; put large values into a blob",
-                key=key,
-                size_bytes=size,
-                limit_bytes=MAX_VALUE_BYTES,
-            )
-        if ttl_s is not None:
-            doc["expires_at"] = now + ttl_s
+        doc = document(key, value, self._clock(), ttl_s)
         stored = await self._write(key, doc, expected_revision)
         assert stored is not None  # None says "nothing to delete"
         return stored
@@ -145,9 +131,7 @@ class KeyValues:
             record = await self._records.get(key)
             actual = 0 if record is None or self._gone(record) else record.revision
             if expected is not None and expected != actual:
-                raise RevisionConflict(
-                    f"key {key!r} is at revision {actual}, not {expected}", key=key, expected=expected, actual=actual
-                )
+                raise not_at(key, expected, actual)
             if only_present and actual == 0:
                 return None
             try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from context_store.trees import Resolution, Trees
+from context_store.joined import Merged, Merging
+from context_store.trees import Resolution
 from schemas.branch import Branch, MergePlan, OnConflict, Resolutions
 from schemas.errors import MergeConflict
 from schemas.tree import Conflict
@@ -29,23 +30,25 @@ class Resolved:
 
 
 async def plan_merge(
-    trees: Trees, branch: Branch, theirs: str, answers: Resolutions, otherwise: OnConflict
+    merging: Merging, branch: Branch, parent: Branch, answers: Resolutions, otherwise: OnConflict
 ) -> MergePlan:
-    """What the commit of ``branch`` into a parent with the head ``theirs`` gives. The merged tree is stored."""
+    """What the commit of ``branch`` into ``parent`` gives. The merged trees are stored."""
     resolved = Resolved(answers, otherwise)
-    tree = branch.head
-    if theirs != branch.base:
-        try:
-            tree = await trees.merge(branch.base, branch.head, theirs, on_conflict=resolved)
-        except MergeConflict:
-            tree = ""
+    try:
+        merged = await merging.contents(branch, parent, resolved)
+    except MergeConflict:
+        merged = Merged("", "", 0)
     return MergePlan(
         branch=branch.id,
         target=branch.parent,
         base=branch.base,
         ours=branch.head,
-        theirs=theirs,
-        tree=tree,
-        fast_forward=theirs == branch.base,
+        theirs=parent.head,
+        tree=merged.tree,
+        fast_forward=parent.head == branch.base,
         conflicts=resolved.left,
+        our_keys=branch.shared.keys,
+        their_keys=parent.shared.keys,
+        keys=merged.keys,
+        turns=branch.shared.turns - branch.base_shared.turns,
     )

@@ -9,6 +9,7 @@ from typing import Final, Self
 
 from context_store.backend import Backend, Collection, Records
 from context_store.blobs.port import BlobStore
+from context_store.branch_keyvalues import BranchKeyValues, KeyValuesOfBranches
 from context_store.branch_records import BRANCHES
 from context_store.branches import Branches
 from context_store.conversations.conversations import CONVERSATIONS, Conversations
@@ -34,12 +35,20 @@ class Scope:
         self.wakeups = Wakeups()
         self.blobs = blobs.tenant(tenant)
         self.trees = Trees(self.blobs)
-        self.branches = Branches(self._own(BRANCHES), self.trees)
-        self.workspaces = Workspaces(self._own(WORKSPACES), self.branches)
-        self.conversations = Conversations(self._own(CONVERSATIONS), TurnLog(self._own(BATCHES), self._own(TURN_INDEX)))
+        log = TurnLog(self._own(BATCHES), self._own(TURN_INDEX))
+        self.branches = Branches(self._own(BRANCHES), self.trees, log)
+        self.conversations = Conversations(self._own(CONVERSATIONS), log, self.branches.refs)
+        self.workspaces = Workspaces(self._own(WORKSPACES), self.branches, self.conversations)
         self.keyvalues = KeyValues(
             self._own(KEYVALUES), self._own(FLOORS), self.wakeups, backend.changes, clock=clock, poll_s=poll_s
         )
+        self._on_branches = KeyValuesOfBranches(
+            self.branches.refs, self.trees, self.wakeups, backend.changes, clock=clock, poll_s=poll_s
+        )
+
+    def keyvalues_on(self, branch: str) -> BranchKeyValues:
+        """The key-values of one branch, seen there and, once committed, in its parent. Does no I/O."""
+        return self._on_branches.of(branch)
 
     def records(self, collection: Collection) -> Records:
         """Raw records of a collection of the caller's own. Raises `InvalidInput` for a name that is used here."""

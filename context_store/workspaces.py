@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from context_store.backend import Collection, Records
 from context_store.branches import Branches
+from context_store.conversations.conversations import Conversations
 from schemas.branch import Branch, Tag, Workspace
 from schemas.errors import AlreadyExists, InvalidInput, RevisionConflict, WorkspaceNotFound
 from schemas.ids import new_id
@@ -21,8 +22,9 @@ _MAX_NAME: Final = 200
 class Workspaces:
     """The workspaces of one tenant. Names are for people and need not be unique; ids are."""
 
-    def __init__(self, records: Records, branches: Branches) -> None:
+    def __init__(self, records: Records, branches: Branches, conversations: Conversations) -> None:
         self._records = records
+        self._conversations = conversations
         self._branches = branches
 
     async def create(
@@ -35,7 +37,11 @@ class Workspaces:
         conversation: str = "",
         metadata: Mapping[str, Any] | None = None,
     ) -> Workspace:
-        """A workspace whose root branch starts at ``tree``. Raises `BlobNotFound`, `AlreadyExists` for the id."""
+        """A workspace whose root branch starts at ``tree``. Raises `BlobNotFound`, `AlreadyExists` for the id.
+
+        ``conversation``: one that is there becomes the workspace's; its id goes on to stand for it. Raises
+        `ConversationNotFound`, `Conflict` when it is another workspace's.
+        """
         if not name or len(name) > _MAX_NAME:
             raise InvalidInput(f"a workspace name has 1 to {_MAX_NAME} characters, not {len(name)}")
         workspace = Workspace(
@@ -49,20 +55,32 @@ class Workspaces:
         if id is not None and await self._records.get(id) is not None:
             raise AlreadyExists(f"workspace {id!r} is already stored", key=id)
         # The root first: a workspace that can be seen has one. Killed in between, an unused branch stays.
-        await self._branches.create_root(
-            Branch(
-                id=workspace.root,
-                workspace=workspace.id,
-                name="main",
-                base=tree,
-                head=tree,
-                owner=owner,
-                conversation=conversation,
-                created_at=workspace.created_at,
-            )
+        root = Branch(
+            id=workspace.root,
+            workspace=workspace.id,
+            name="main",
+            base=tree,
+            head=tree,
+            owner=owner,
+            created_at=workspace.created_at,
         )
+        await self._branches.create_root(root)
+        if conversation:
+            await self._bind(conversation, root)
         await self._records.insert(workspace.id, workspace.model_dump(mode="json"))
         return workspace
+
+    async def _bind(self, conversation: str, root: Branch) -> None:
+        """The conversation becomes that of the root branch, which nobody knows yet."""
+        while True:
+            bound, revision = await self._conversations.bind(conversation, root)
+            refs = self._branches.refs
+            await refs.replace(await refs.read(root.id), bound)
+            try:
+                await self._conversations.bound(conversation, root.id, revision)
+            except RevisionConflict:
+                continue  # somebody said something meanwhile
+            return
 
     async def get(self, id: str) -> Workspace:
         """Raises `WorkspaceNotFound`."""

@@ -16,8 +16,26 @@ OnConflict = Literal["fail", "ours", "theirs"]
 """``ours`` keeps the branch that is committed, ``theirs`` the target it is committed to."""
 
 
+class Shared(Value):
+    """What agents share on a branch besides files, as pointers to what never changes: so a fork copies nothing.
+
+    ``keys`` is a tree with one file per key-value. ``past`` and ``line`` say where the turns are stored.
+    """
+
+    keys: str = EMPTY_TREE
+    revision: int = 0  # of the newest key-value; grows with every write, also with a deletion
+    turn: str = ""  # the newest turn; empty before the first
+    turns: int = 0  # from the first to the newest
+    line: str = ""
+    past: tuple[tuple[str, int], ...] = ()
+
+
 class Branch(Model):
-    """A line of work on a workspace. ``base`` is the parent's tree at the fork, ``head`` its own newest tree."""
+    """A line of work on a workspace. ``base`` is the parent's tree at the fork, ``head`` its own newest tree.
+
+    ``base_shared`` and ``shared`` are the same for conversation and key-values. ``conversation``: the one the workspace
+    was made with; on this branch its turns are those of ``shared``.
+    """
 
     id: str
     workspace: str
@@ -27,7 +45,8 @@ class Branch(Model):
     head: str = EMPTY_TREE
     state: BranchState = "open"
     conversation: str = ""
-    base_turn: str = ""
+    base_shared: Shared = Shared()
+    shared: Shared = Shared()
     owner: str = ""
     group: str = ""  # branches forked together
     mode: BranchMode = "join"
@@ -65,8 +84,9 @@ Resolutions = dict[FileName, dict[FileName, TreeEntry | None]]
 class MergePlan(Value):
     """What a commit would do at this moment; nothing is published.
 
-    ``tree`` is the merged tree, stored, or empty while there are ``conflicts``. It holds as long as the branch's
-    head is ``ours`` and the target's ``theirs``.
+    ``tree`` is the merged tree, stored, or empty while there are ``conflicts``; ``keys`` is that of the key-values. It
+    holds as long as the branch's head is ``ours`` and the target's ``theirs``, and their key-values are ``our_keys``
+    and ``their_keys``. ``turns``: how many turns of the branch the target's conversation would get.
     """
 
     branch: str
@@ -77,11 +97,16 @@ class MergePlan(Value):
     tree: str = ""
     fast_forward: bool = False
     conflicts: list[Conflict] = Field(default_factory=list)
+    our_keys: str = EMPTY_TREE
+    their_keys: str = EMPTY_TREE
+    keys: str = EMPTY_TREE
+    turns: int = 0
 
 
 class CommitResult(Value):
-    """What a commit did. ``fast_forward``: the target had not moved.
+    """What a commit did. ``fast_forward``: the target's files had not moved.
 
+    ``keys``: which key-values of the target changed; ``turns``: how many turns its conversation got.
     In a race, the branches that lost are ``superseded``, their live boxes have ended (``stopped``), and their tasks
     were told to (``cancelling``): such a task is ``canceled`` once it is proved that nothing of it runs.
     """
@@ -91,6 +116,8 @@ class CommitResult(Value):
     tree: str
     fast_forward: bool
     changes: list[Change] = Field(default_factory=list)
+    keys: list[str] = Field(default_factory=list)
+    turns: int = 0
     superseded: list[str] = Field(default_factory=list)
     cancelling: list[str] = Field(default_factory=list)
     stopped: list[str] = Field(default_factory=list)

@@ -16,3 +16,11 @@ class Entry(Value):
     updated_at: float = 0.0
     expires_at: float | None = None
     deleted: bool = False
+
+
+class KeyChange(Value):
+    """A key-value that a branch changed since its fork: what the base had and what it has now; ``None`` is nothing."""
+
+    key: str
+    base: Entry | None = None
+    ours: Entry | None = None

@@ -85,7 +85,15 @@ ConflictKind = Literal[
     "rename_rename",  # both renamed it, to different names; or renamed two files to one name
     "rename_delete",  # one renamed what the other deleted
     "rename_add",  # one renamed a file to where the other put another
+    "key_value",  # both wrote a key differently; the path is `key_path`, each side's bytes are the value as JSON
 ]
+
+_KEYS: Final = "/keys/"
+
+
+def key_path(key: str) -> str:
+    """The path that stands for a key-value in a merge. It is absolute, which no file's path is."""
+    return _KEYS + key
 
 
 class Conflict(Value):

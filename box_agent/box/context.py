@@ -80,8 +80,9 @@ class ContextBus:
 class AsyncContextBus:
     """`ContextBus` for async skills: the same verbs, awaited."""
 
-    def __init__(self, port: ContextPort) -> None:
+    def __init__(self, port: ContextPort, branch: str = "") -> None:
         self._port = port
+        self._branch = branch
 
     async def send_message(self, to: str, data: Any = None, **attributes: Any) -> str:
         return str(await self._port.request_async("send_message", {"to": to, "data": data, **attributes}))
@@ -102,11 +103,11 @@ class AsyncContextBus:
 
     @cached_property
     def conversations(self) -> ConversationClient:
-        """Append-only trees of turns, shared with other agents."""
+        """Append-only trees of turns, shared with other agents; as they are on the branch the call runs on."""
         from box_agent.context.conversations import ConversationClient
         from box_agent.context.hub import Hub
 
-        return ConversationClient(Hub(self))
+        return ConversationClient(Hub(self), self._branch)
 
     @cached_property
     def workspaces(self) -> WorkspaceClient:
@@ -118,11 +119,11 @@ class AsyncContextBus:
 
     @cached_property
     def keyvalues(self) -> KeyValueClient:
-        """Small JSON documents with a revision."""
+        """Small JSON documents with a revision; those of the branch the call runs on, ``.on("")`` for the tenant's."""
         from box_agent.context.hub import Hub
         from box_agent.context.keyvalues import KeyValueClient
 
-        return KeyValueClient(Hub(self))
+        return KeyValueClient(Hub(self), self._branch)
 
 
 class _Waiting:
@@ -136,6 +137,8 @@ class _Waiting:
 
         def wait(*args: Any, **kwargs: Any) -> Any:
             result = method(*args, **kwargs)
+            if isinstance(result, type(self._client)):  # the same client of another branch
+                return _Waiting(result)
             return asyncio.run(_completed(result)) if asyncio.iscoroutine(result) else result
 
         return wait
@@ -171,14 +174,15 @@ class Context:
         self.directory = directory if directory is not None else Path.cwd()
         self.deadline_at = deadline_at
         self.branch = branch
-        """Whose files are in ``directory``; empty when they are nobody else's."""
+        """Whose files are in ``directory``; empty when they are nobody else's. ``bus.conversations`` and
+        ``bus.keyvalues`` are this branch's, too: others see what is written there when it is committed."""
         self.conversation = conversation
         """Of the task, for ``bus.conversations``; empty when it belongs to none, or this is a call and no task."""
         self.task = task
         """The call is an attempt of this one; empty for a plain call."""
         self.secrets = secrets
         """Names of those the running skill was granted."""
-        self.aio = AsyncContextBus(port)
+        self.aio = AsyncContextBus(port, branch)
         self.bus = ContextBus(port, self.aio)
 
     @property

@@ -87,9 +87,8 @@ class Committer:
             plan = await self._same(plan, asked)
         if validate is not None and files is not None and plan.tree:
             await _check(validate, await files.write(plan.tree), plan)
-        return await self._hub.one(
-            CommitResult, "branch_commit", timeout_s=_LONG_S, repeat=False, **asked, ours=plan.ours, theirs=plan.theirs
-        )
+        asked |= {"ours": plan.ours, "theirs": plan.theirs, "our_keys": plan.our_keys, "their_keys": plan.their_keys}
+        return await self._hub.one(CommitResult, "branch_commit", timeout_s=_LONG_S, repeat=False, **asked)
 
     async def _plan(self, asked: dict[str, Any]) -> MergePlan:
         return await self._hub.one(MergePlan, "branch_plan", timeout_s=_LONG_S, **asked)
@@ -97,7 +96,7 @@ class Committer:
     async def _same(self, seen: MergePlan, asked: dict[str, Any]) -> MergePlan:
         """The plan with the answers in it, if they were given for the heads as they still are."""
         plan = await self._plan(asked)
-        if (plan.ours, plan.theirs) != (seen.ours, seen.theirs):
+        if _planned_for(plan) != _planned_for(seen):
             raise RevisionConflict(f"branch {plan.branch!r} or its parent moved", branch=plan.branch)
         return plan
 
@@ -131,6 +130,10 @@ class Committer:
         if entry is None or entry.kind == "dir" or entry.size > LARGE_BYTES:
             return None
         return await self._blobs.get(entry.hash)
+
+
+def _planned_for(plan: MergePlan) -> tuple[str, str, str, str]:
+    return plan.ours, plan.theirs, plan.our_keys, plan.their_keys
 
 
 class _Files:

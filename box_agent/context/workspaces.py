@@ -42,16 +42,21 @@ class WorkspaceClient:
         found = exact[0] if exact else await self.create(workspace)
         return OpenWorkspace(self, found, await self.branch(found.root))
 
-    async def create(self, name: str, tree: str = EMPTY_TREE, *, metadata: dict[str, Any] | None = None) -> Workspace:
-        """A workspace whose root branch has ``tree``, whose blobs must be stored already."""
-        return await self._hub.one(
-            Workspace, "workspace_create", repeat=False, name=name, tree=tree, metadata=metadata or {}
-        )
+    async def create(
+        self, name: str, tree: str = EMPTY_TREE, *, metadata: dict[str, Any] | None = None, conversation: str = ""
+    ) -> Workspace:
+        """A workspace whose root branch has ``tree``, whose blobs must be stored already.
+
+        ``conversation``: one that is there becomes the workspace's, and is branched with it; its id then stands for
+        that of the root branch. Raises `Conflict` when it is another workspace's.
+        """
+        asked: dict[str, Any] = {"name": name, "tree": tree, "metadata": metadata or {}, "conversation": conversation}
+        return await self._hub.one(Workspace, "workspace_create", repeat=False, **asked)
 
     async def import_directory(
-        self, directory: Path, name: str, *, metadata: dict[str, Any] | None = None
+        self, directory: Path, name: str, *, metadata: dict[str, Any] | None = None, conversation: str = ""
     ) -> Workspace:
-        """A workspace that starts as a copy of a local directory, caches and version control left out.
+        """A workspace that starts as a copy of a local directory, caches and version control left out; see `create`.
 
         Raises `InvalidInput` when it cannot be read, `PayloadTooLarge` at a limit, before anything was sent.
         """
@@ -60,7 +65,7 @@ class WorkspaceClient:
 
         found = await asyncio.to_thread(scan, directory)
         await upload(found, BlobClient(self._hub))
-        return await self.create(name, found.tree, metadata=metadata)
+        return await self.create(name, found.tree, metadata=metadata, conversation=conversation)
 
     async def get(self, id: str) -> Workspace:
         """Raises `WorkspaceNotFound`."""

@@ -3,6 +3,7 @@
 =================  ==================================================================================
 ``conversations``  `Conversations`: create, append, read, fork, adopt, search
 ``chain``          which stored turns a conversation consists of, as a list of pieces of lines
+``joining``        the turns of a branch behind those of its parent
 ``turn_log``       turns as they are stored: batches in a line, and an index of them
 ``prompt``         which turns fit: pinned ones, then the newest, tool calls with their results
 ``rendering``      turns in the forms of OpenAI and Anthropic

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from weakref import WeakValueDictionary
 
 from context_store.backend import Collection, Document, Record, Records
+from context_store.branch_records import Stored, ended
 from context_store.conversations import prompt
 from context_store.conversations.chain import Chain
+from context_store.conversations.joining import chain_of, line_of, pointing
 from context_store.conversations.tokens import CountTokens, estimate_tokens
 from context_store.conversations.turn_log import Place, TurnLog, place_of
 from context_store.documents import encode
+from schemas.branch import Branch
 from schemas.conversation import Conversation, Turn
 from schemas.errors import (
     AlreadyExists,
+    BranchNotFound,
     Conflict,
     ConversationNotFound,
     IdempotencyConflict,
@@ -27,6 +31,9 @@ from schemas.errors import (
 )
 from schemas.ids import check_name, new_id
 from schemas.model import timestamp
+
+if TYPE_CHECKING:
+    from context_store.commits import Commits
 
 CONVERSATIONS: Final = Collection("conversations", indexes=("updated_at", "forked_from"))
 
@@ -43,9 +50,12 @@ class SearchHit(NamedTuple):
 
 
 class _Stored(NamedTuple):
+    """``branch``: the record it is kept in, if that is a branch's."""
+
     conversation: Conversation
     chain: Chain
     revision: int
+    branch: Stored | None = None
 
     def to_doc(self) -> Document:
         return self.conversation.model_dump(mode="json") | self.chain.to_doc()
@@ -57,11 +67,16 @@ class Conversations:
     An append stores the turns at the next free place, then moves the head over them by compare-and-set. A place
     that is taken but not yet under the head belongs to an appender that is slow or dead: the next one
     moves the head over it first. So appends are in one order, nothing is lost, and nothing is there twice.
+
+    A branch has a conversation, too, whose id is that of the branch behind an ``@``. Its head is kept in the record of
+    the branch, where a commit moves it together with the files. The id of a conversation that a workspace was made
+    with (`bind`) stands for that of its root branch.
     """
 
-    def __init__(self, records: Records, log: TurnLog) -> None:
+    def __init__(self, records: Records, log: TurnLog, branches: Commits) -> None:
         self._records = records
         self._log = log
+        self._branches = branches
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def create(
@@ -90,7 +105,7 @@ class Conversations:
         lock = self._locks.setdefault(id, asyncio.Lock())
         async with lock:  # for speed: appenders of this process queue up here instead of racing in the database
             for attempt in range(_RETRIES):
-                stored = await self._load(id)
+                stored = await self._load(id, writing=True)
                 new = await self._unknown(stored, turns)
                 if not new:
                     return stored.conversation
@@ -158,7 +173,7 @@ class Conversations:
         """
         winner = await self._load(other)
         while True:
-            stored = await self._load(id)
+            stored = await self._load(id, writing=True)
             here = stored.conversation
             if expected_head is not None and here.head not in (expected_head, winner.conversation.head):
                 raise _moved(here, expected_head)
@@ -169,12 +184,30 @@ class Conversations:
             # A new line: turns that a slow appender still puts into the old one are not under any head.
             chain = winner.chain.cut_at(winner.chain.turns, f"{id}.{stored.revision}")
             update = {"head": winner.conversation.head, "turns": winner.chain.turns, "updated_at": timestamp()}
-            moved = _Stored(here.model_copy(update=update), chain, stored.revision)
+            moved = _Stored(here.model_copy(update=update), chain, stored.revision, stored.branch)
             try:
-                await self._records.replace(id, moved.to_doc(), expected=stored.revision)
+                await self._replace(id, moved)
             except RevisionConflict:
                 continue
             return moved.conversation
+
+    async def bind(self, id: str, branch: Branch) -> tuple[Branch, int]:
+        """``branch`` with the turns of conversation ``id``, and the revision they were read at, for `bound`.
+
+        Raises `Conflict` when it is another workspace's already, `ConversationNotFound`.
+        """
+        stored = await self._load(id)
+        if stored.branch is not None:
+            raise Conflict(f"conversation {id!r} is that of branch {stored.branch.branch.id!r}", conversation=id)
+        chain = stored.chain.cut_at(stored.chain.turns, line_of(branch.id))
+        shared = pointing(branch.shared, chain, stored.conversation.head)
+        return branch.model_copy(update={"conversation": id, "shared": shared, "base_shared": shared}), stored.revision
+
+    async def bound(self, id: str, branch: str, revision: int) -> None:
+        """From now on the id stands for the conversation of a branch. Raises `RevisionConflict` if it has moved."""
+        record = await self._records.get(id)
+        doc = record.doc if record is not None else {}
+        await self._records.replace(id, {**doc, "branch": branch}, expected=revision)
 
     async def prompt(
         self,
@@ -218,15 +251,50 @@ class Conversations:
     async def list(self, *, limit: int = 100) -> list[Conversation]:
         """Up to ``limit`` conversations, the one appended to last first."""
         records = await self._records.find(order="-updated_at", limit=limit)
-        return [Conversation.model_validate(record.doc) for record in records]
+        return [
+            await self.get(record.key) if record.doc.get("branch") else Conversation.model_validate(record.doc)
+            for record in records
+        ]
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
-    async def _load(self, id: str) -> _Stored:
+    async def _load(self, id: str, *, writing: bool = False) -> _Stored:
+        """For ``writing`` a branch must be open, and loses the seal of a commit that is under way."""
+        if id.startswith("@"):
+            return await self._load_branch(id, writing)
         record = await self._records.get(id)
         if record is None:
             raise ConversationNotFound(f"no conversation {id!r}", conversation=id)
+        if branch := record.doc.get("branch"):
+            return await self._load_branch(line_of(branch), writing)
         return _Stored(Conversation.model_validate(record.doc), Chain.load(record.doc), record.revision)
+
+    async def _load_branch(self, id: str, writing: bool) -> _Stored:
+        try:
+            found = await (self._branches.writable if writing else self._branches.settled)(id[1:])
+        except BranchNotFound as error:
+            raise ConversationNotFound(f"no conversation {id!r}: {error}", conversation=id) from error
+        branch = found.branch
+        if writing and branch.state != "open":
+            raise ended(branch)
+        conversation = Conversation(
+            id=id,
+            title=branch.name,
+            head=branch.shared.turn,
+            turns=branch.shared.turns,
+            forked_from=line_of(branch.parent) if branch.parent else "",
+            created_at=branch.created_at,
+        )
+        return _Stored(conversation, chain_of(branch.shared, id), found.revision, found)
+
+    async def _replace(self, id: str, moved: _Stored) -> None:
+        """Put it where it was loaded from, if that is still as it was. Raises `RevisionConflict`."""
+        if moved.branch is None:
+            await self._records.replace(id, moved.to_doc(), expected=moved.revision)
+            return
+        branch = moved.branch.branch
+        shared = pointing(branch.shared, moved.chain, moved.conversation.head)
+        await self._branches.replace(moved.branch, branch.model_copy(update={"shared": shared}))
 
     async def _place(self, stored: _Stored, turn: str) -> Place:
         places = await self._log.places([turn], stored.chain)
@@ -254,7 +322,7 @@ class Conversations:
         await self._log.index(line, batch)
         last = batch[-1]
         while True:
-            stored = await self._load(id)
+            stored = await self._load(id, writing=True)
             if stored.chain.line != line:
                 return None
             if stored.chain.turns >= last.depth:
@@ -264,9 +332,10 @@ class Conversations:
                 stored.conversation.model_copy(update=update),
                 Chain(stored.chain.past, line, last.depth),
                 stored.revision,
+                stored.branch,
             )
             try:
-                await self._records.replace(id, moved.to_doc(), expected=stored.revision)
+                await self._replace(id, moved)
             except RevisionConflict:
                 continue
             return moved.conversation

@@ -151,6 +151,7 @@ def _is_directory(edit: FileEdit) -> bool:
 
 
 def merge_conflict(conflicts: list[Conflict], base: str, ours: str, theirs: str) -> MergeConflict:
+    """Names the first hundred; ``details["total"]`` counts all."""
     paths = [wire_name(conflict.path) for conflict in conflicts]
     named = ", ".join(f"{shown_name(c.path)} ({c.kind})" for c in conflicts[:5])
     more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""

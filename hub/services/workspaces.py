@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from context_store.commits import Heads
 from context_store.store import Scope
 from context_store.trees import FileEdit
 from hub.config import Limits
@@ -47,11 +48,14 @@ class WorkspaceService:
     # --- workspaces ------------------------------------------------------------------------------------------------
 
     async def workspace_create(
-        self, name: str, tree: str = EMPTY_TREE, metadata: dict[str, Any] | None = None
+        self, name: str, tree: str = EMPTY_TREE, metadata: dict[str, Any] | None = None, conversation: str = ""
     ) -> Workspace:
-        """A workspace whose root branch starts at a stored tree. Raises `BlobNotFound` for one that is not stored."""
+        """A workspace whose root branch starts at a stored tree. Raises `BlobNotFound` for one that is not stored.
+
+        ``conversation``: one that is there becomes that of the workspace, with its branches.
+        """
         return await self._scope.workspaces.create(
-            name, tree, owner=self._principal.owner, metadata=self._metadata(metadata)
+            name, tree, owner=self._principal.owner, metadata=self._metadata(metadata), conversation=conversation
         )
 
     async def workspace_get(self, id: str) -> Workspace:
@@ -148,20 +152,24 @@ class WorkspaceService:
         resolutions: Resolutions | None = None,
         ours: str = "",
         theirs: str = "",
+        our_keys: str = "",
+        their_keys: str = "",
     ) -> CommitResult:
         """Merge the branch into its parent and end it. Raises `MergeConflict`: then nothing was written.
 
         The first of a race ends the others, and what works on them; see `CommitResult`. Raises `Superseded` for those.
 
         ``ours`` and ``theirs``, given together, are the heads a plan was made for: `RevisionConflict` for others.
+        ``our_keys`` and ``their_keys``, likewise, are the key-values of the plan.
         """
-        if bool(ours) != bool(theirs):
-            raise InvalidInput("ours and theirs are the two heads of one plan; give both or none")
+        if bool(ours) != bool(theirs) or bool(our_keys) != bool(their_keys) or (our_keys and not ours):
+            raise InvalidInput("ours and theirs (and our_keys and their_keys) are of one plan; give both or none")
+        planned: Heads | None = (ours, theirs) if ours else None
         result = await self._scope.branches.commit(
             branch,
             on_conflict=on_conflict,
             resolutions=self._resolutions(resolutions),
-            expected=(ours, theirs) if ours else None,
+            expected=(ours, theirs, our_keys, their_keys) if our_keys else planned,
         )
         if not result.superseded:
             return result

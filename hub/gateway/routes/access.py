@@ -34,3 +34,5 @@ HubOf = Annotated[Any, Depends(_hub)]
 ServicesOf = Annotated[Any, Depends(_services)]
 AgentOf = Annotated[Any, Depends(_agent)]
 Id = Annotated[str, Path(pattern=r"^_?[a-z0-9][a-z0-9_-]{0,62}$")]
+ConversationId = Annotated[str, Path(pattern=r"^@?_?[a-z0-9][a-z0-9_-]{0,62}$")]
+"""Of a conversation, or ``@`` and the id of a branch."""

@@ -1,4 +1,4 @@
-"""Conversations: append-only, forkable, rendered as prompts."""
+"""Conversations: append-only, forkable, rendered as prompts. The one of a branch is ``@`` and the branch's id."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from hub.gateway.routes.access import Id, ServicesOf
+from hub.gateway.routes.access import ConversationId, ServicesOf
 from schemas.conversation import Conversation, Turn
 
 router = APIRouter(prefix="/conversations", tags=["conversations"])
@@ -44,14 +44,17 @@ async def create(request: CreateRequest, services: ServicesOf) -> Conversation:
 
 
 @router.get("/{conversation}")
-async def read(conversation: Id, services: ServicesOf) -> Conversation:
+async def read(conversation: ConversationId, services: ServicesOf) -> Conversation:
     found: Conversation = await services.conversations.conversation_get(conversation)
     return found
 
 
 @router.get("/{conversation}/turns")
 async def turns(
-    conversation: Id, services: ServicesOf, limit: Annotated[int, Query(ge=1, le=1000)] = 200, before: str | None = None
+    conversation: ConversationId,
+    services: ServicesOf,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+    before: str | None = None,
 ) -> list[Turn]:
     """Oldest first; the newest ``limit`` turns, or those before a turn."""
     found: list[Turn] = await services.conversations.conversation_turns(conversation, limit=limit, before=before)
@@ -59,7 +62,7 @@ async def turns(
 
 
 @router.post("/{conversation}/turns", status_code=201)
-async def append(conversation: Id, request: AppendRequest, services: ServicesOf) -> Conversation:
+async def append(conversation: ConversationId, request: AppendRequest, services: ServicesOf) -> Conversation:
     """With ``expected_head`` 409 when somebody else appended meanwhile."""
     found: Conversation = await services.conversations.conversation_append(
         conversation, turns=request.turns, expected_head=request.expected_head
@@ -68,7 +71,7 @@ async def append(conversation: Id, request: AppendRequest, services: ServicesOf)
 
 
 @router.post("/{conversation}/fork", status_code=201)
-async def fork(conversation: Id, request: ForkRequest, services: ServicesOf) -> Conversation:
+async def fork(conversation: ConversationId, request: ForkRequest, services: ServicesOf) -> Conversation:
     made: Conversation = await services.conversations.conversation_fork(
         conversation, at=request.at, title=request.title
     )
@@ -77,7 +80,7 @@ async def fork(conversation: Id, request: ForkRequest, services: ServicesOf) -> 
 
 @router.get("/{conversation}/prompt")
 async def prompt(
-    conversation: Id,
+    conversation: ConversationId,
     services: ServicesOf,
     max_tokens: Annotated[int, Query(ge=1)] = 8000,
     format: Literal["openai", "anthropic"] = "openai",

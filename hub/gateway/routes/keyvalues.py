@@ -1,4 +1,4 @@
-"""Key-values with revisions."""
+"""Key-values with revisions; with ``?branch=`` those of a branch."""
 
 from __future__ import annotations
 
@@ -22,29 +22,31 @@ class PutRequest(BaseModel):
 
 @router.get("")
 async def listing(
-    services: ServicesOf, prefix: str = "", limit: Annotated[int, Query(ge=1, le=10_000)] = 1000
+    services: ServicesOf, prefix: str = "", limit: Annotated[int, Query(ge=1, le=10_000)] = 1000, branch: str = ""
 ) -> list[Entry]:
-    found: list[Entry] = await services.keyvalues.kv_list(prefix=prefix, limit=limit)
+    found: list[Entry] = await services.keyvalues.kv_list(prefix=prefix, limit=limit, branch=branch)
     return found
 
 
 @router.get("/{key:path}")
-async def read(key: str, services: ServicesOf) -> Entry:
-    entry: Entry | None = await services.keyvalues.kv_get(key)
+async def read(key: str, services: ServicesOf, branch: str = "") -> Entry:
+    entry: Entry | None = await services.keyvalues.kv_get(key, branch=branch)
     if entry is None:
         raise NotFound(f"no key {key!r}", key=key)
     return entry
 
 
 @router.put("/{key:path}")
-async def put(key: str, request: PutRequest, services: ServicesOf) -> Entry:
+async def put(key: str, request: PutRequest, services: ServicesOf, branch: str = "") -> Entry:
     """409 when ``expected_revision`` is given and is not the current one."""
     entry: Entry = await services.keyvalues.kv_put(
-        key, request.value, expected_revision=request.expected_revision, ttl_s=request.ttl_s
+        key, request.value, expected_revision=request.expected_revision, ttl_s=request.ttl_s, branch=branch
     )
     return entry
 
 
 @router.delete("/{key:path}")
-async def delete(key: str, services: ServicesOf, expected_revision: int | None = None) -> dict[str, bool]:
-    return {"deleted": await services.keyvalues.kv_delete(key, expected_revision=expected_revision)}
+async def delete(
+    key: str, services: ServicesOf, expected_revision: int | None = None, branch: str = ""
+) -> dict[str, bool]:
+    return {"deleted": await services.keyvalues.kv_delete(key, expected_revision=expected_revision, branch=branch)}

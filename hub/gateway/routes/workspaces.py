@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from hub.gateway.routes.access import Id, ServicesOf
 from schemas.branch import Branch, BranchMode, BranchState, CommitResult, MergePlan, OnConflict, Resolutions, Workspace
+from schemas.keyvalue import KeyChange
 from schemas.tree import EMPTY_TREE, Change, FileName
 
 router = APIRouter(tags=["workspaces"])
@@ -18,6 +19,7 @@ class WorkspaceRequest(BaseModel):
     name: str
     tree: str = EMPTY_TREE
     metadata: dict[str, Any] = Field(default_factory=dict)
+    conversation: str = Field(default="", description="becomes that of the workspace and its branches")
 
 
 class ForkRequest(BaseModel):
@@ -45,6 +47,8 @@ class PlanRequest(BaseModel):
 class CommitRequest(PlanRequest):
     ours: str = Field(default="", description="with `theirs`: commit only if these are the heads, as the plan said")
     theirs: str = ""
+    our_keys: str = Field(default="", description="with `their_keys`: nor other key-values than the plan's")
+    their_keys: str = ""
 
 
 class DiscardRequest(BaseModel):
@@ -60,7 +64,7 @@ async def workspaces(services: ServicesOf) -> list[Workspace]:
 @router.post("/workspaces", status_code=201)
 async def create(request: WorkspaceRequest, services: ServicesOf) -> Workspace:
     made: Workspace = await services.workspaces.workspace_create(
-        request.name, tree=request.tree, metadata=request.metadata
+        request.name, tree=request.tree, metadata=request.metadata, conversation=request.conversation
     )
     return made
 
@@ -122,6 +126,13 @@ async def diff(branch: Id, services: ServicesOf, content: bool = False) -> list[
     return found
 
 
+@router.get("/branches/{branch}/keyvalues")
+async def key_changes(branch: Id, services: ServicesOf) -> list[KeyChange]:
+    """Which key-values the branch changed since its fork. What it has is at ``/keyvalues?branch=``."""
+    found: list[KeyChange] = await services.keyvalues.kv_changes(branch)
+    return found
+
+
 @router.get("/branches/{branch}/compare")
 async def compare(branch: Id, to: str, services: ServicesOf) -> list[dict[str, Any]]:
     """What makes its files those of ``to``, a branch or the hash of a stored tree."""
@@ -151,7 +162,13 @@ async def commit(branch: Id, services: ServicesOf, request: CommitRequest | None
     """409 with the paths when both sides changed them; then nothing was written."""
     asked = request or CommitRequest()
     result: CommitResult = await services.workspaces.branch_commit(
-        branch, on_conflict=asked.on_conflict, resolutions=asked.resolutions, ours=asked.ours, theirs=asked.theirs
+        branch,
+        on_conflict=asked.on_conflict,
+        resolutions=asked.resolutions,
+        ours=asked.ours,
+        theirs=asked.theirs,
+        our_keys=asked.our_keys,
+        their_keys=asked.their_keys,
     )
     return result
 

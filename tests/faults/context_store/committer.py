@@ -70,6 +70,7 @@ async def commit(url: str, blobs: str, branch: str, steps: Steps) -> None:
     async with ContextStore(backend(url), DirectoryBlobs(blobs)) as store:
         records = store.tenant("default").branches._records
         type(records).replace = steps.around(type(records).replace)  # type: ignore[assignment,method-assign]
+        type(records).insert = steps.around(type(records).insert)  # type: ignore[assignment,method-assign]
         await store.tenant("default").branches.commit(branch)
 
 

@@ -14,9 +14,12 @@ from context_store.backends.sqlite import SqliteBackend
 from context_store.blobs.directory import DirectoryBlobs
 from context_store.branch_records import BRANCHES
 from context_store.branches import Branches
+from context_store.conversations.turn_log import BATCHES, TURN_INDEX, TurnLog
 from context_store.store import ContextStore
 from schemas.branch import Branch
+from schemas.conversation import Turn
 from schemas.errors import StoreUnavailable, TerminalState
+from schemas.part import Part
 from schemas.tree import EMPTY_TREE
 
 BASE = {"text": b"1\n2\n3\n4\n5\n", "other": b"x"}
@@ -29,15 +32,14 @@ class Killed(BaseException):
     """The process ends here: nothing of it runs any more, so no clean-up may rely on being run."""
 
 
-class CutRecords(Records):
-    """Real records, until the write with the given number."""
+class Cut:
+    """Lets writes through, until the one with the given number."""
 
-    def __init__(self, records: Records, at: int, when: Literal["before", "after"], cut: type[BaseException]) -> None:
-        self.collection, self.tenant = records.collection, records.tenant
-        self._records, self._left, self._when, self._cut = records, at, when, cut
+    def __init__(self, at: int, when: Literal["before", "after"], cut: type[BaseException]) -> None:
+        self._left, self._when, self._cut = at, when, cut
         self.reached = False
 
-    async def _write(self, write: Callable[[], Awaitable[Any]]) -> Any:
+    async def write(self, write: Callable[[], Awaitable[Any]]) -> Any:
         self._left -= 1
         if self._left != 0:
             return await write()
@@ -45,6 +47,14 @@ class CutRecords(Records):
         if self._when == "after":
             await write()
         raise self._cut("cut off")
+
+
+class CutRecords(Records):
+    """Real records, until the cut, which it shares with others."""
+
+    def __init__(self, records: Records, cut: Cut) -> None:
+        self.collection, self.tenant = records.collection, records.tenant
+        self._records, self._write = records, cut.write
 
     async def insert(self, key: str, doc: Document, *, revision: int = 1) -> int:
         return await self._write(lambda: self._records.insert(key, doc, revision=revision))
@@ -68,31 +78,39 @@ class World:
     def __init__(self, store: ContextStore, backend: SqliteBackend) -> None:
         self.scope, self.backend = store.tenant("default"), backend
         self.root = self.branch = ""
+        self.log = TurnLog(backend.records("default", BATCHES), backend.records("default", TURN_INDEX))
         self.before = ""
 
     async def prepare(self, *, moved: bool) -> World:
         tree = await self.scope.trees.put_files(EMPTY_TREE, BASE)
         self.root = (await self.scope.workspaces.create("w", tree)).root
-        (branch,) = await self.scope.branches.fork(self.root, files=OURS)
+        (branch,) = await self.scope.branches.fork(self.root, ["try"], files=OURS)
         self.branch = branch.id
+        await self._say(self.branch, "first", "second")
         if moved:
             await self.scope.branches.write_files(self.root, THEIRS)
+            await self._say(self.root, "meanwhile")
         self.before = (await self.scope.branches.get(self.root)).head
         return self
 
+    async def _say(self, branch: str, *texts: str) -> None:
+        turns = [Turn(parts=[Part(text=text)]) for text in texts]
+        await self.scope.conversations.append(f"@{branch}", turns)
+        await self.scope.keyvalues_on(branch).put(texts[0], list(texts))
+
     def fresh(self) -> Branches:
         """Branches as a process sees them that knows nothing of the one that died."""
-        return Branches(self.backend.records("default", BRANCHES), self.scope.trees)
+        return Branches(self.backend.records("default", BRANCHES), self.scope.trees, self.log)
 
     async def cut_commit(self, at: int, when: Literal["before", "after"], cut: type[BaseException]) -> bool:
         """Commit, cut off at a write; False when the commit has fewer writes."""
-        records = CutRecords(self.backend.records("default", BRANCHES), at, when, cut)
+        limit = Cut(at, when, cut)
+        records = [CutRecords(self.backend.records("default", c), limit) for c in (BRANCHES, BATCHES, TURN_INDEX)]
         try:
-            await Branches(records, self.scope.trees).commit(self.branch)
-        except (Killed, StoreUnavailable):
-            assert records.reached
-            return True
-        return False
+            await Branches(records[0], self.scope.trees, TurnLog(records[1], records[2])).commit(self.branch)
+        except* (Killed, StoreUnavailable):
+            assert limit.reached
+        return limit.reached
 
     async def switched(self) -> bool:
         """Whether the parent's pointer has moved: read raw, so that nothing is repaired by looking."""
@@ -100,8 +118,16 @@ class World:
         return record.doc["head"] != self.before
 
     async def text(self) -> bytes:
+        """The merged file; the conversation and the key-values of the parent must be as old or as new as it is."""
         head = (await self.scope.branches.get(self.root)).head
-        return await self.scope.trees.read_file(head, "text")
+        text = await self.scope.trees.read_file(head, "text")
+        ours, theirs = (b"FIVE" in text), (b"ONE" in text)
+        said = [turn.text for turn in await self.scope.conversations.turns(f"@{self.root}")]
+        assert [t for t in said if not t.startswith("(joined")] == ["meanwhile"] * theirs + ["first", "second"] * ours
+        assert len(said) == theirs + 2 * ours + (ours and theirs)
+        keys = {entry.key for entry in await self.scope.keyvalues_on(self.root).list()}
+        assert keys == {*(["meanwhile"] if theirs else []), *(["first"] if ours else [])}
+        return text
 
 
 @pytest.fixture
@@ -159,7 +185,7 @@ async def sibling(world: World) -> Branch:
 @pytest.mark.parametrize("next_one", [look, list_, advance, discard, again, sibling])
 async def test_cut_at_every_write(world, next_one, moved, cut):
     seen = set()
-    for when, at in itertools.product(("before", "after"), range(1, 9)):
+    for when, at in itertools.product(("before", "after"), range(1, 15)):
         here = await world().prepare(moved=moved)
         if not await here.cut_commit(at, when, cut):
             continue

@@ -16,7 +16,9 @@ from motor.motor_asyncio import AsyncIOMotorClient
 
 from context_store.blobs.directory import DirectoryBlobs
 from context_store.store import ContextStore, Scope
+from schemas.conversation import Turn
 from schemas.errors import TerminalState
+from schemas.part import Part
 from schemas.tree import EMPTY_TREE
 from tests.faults.context_store.committer import backend
 
@@ -76,7 +78,17 @@ async def prepared(scope: Scope, number: int) -> tuple[str, str]:
     root = (await scope.workspaces.create("w", tree)).root
     (branch,) = await scope.branches.fork(root, files={"d/old": ours, "mine": b"1"})
     await scope.branches.write_files(root, {"d/old": None, "e/new": theirs, "other": b"2"})
+    for place, word in ((branch.id, "mine"), (root, "other")):
+        await scope.conversations.append(f"@{place}", [Turn(parts=[Part(text=word)])])
+        await scope.keyvalues_on(place).put(word, number)
     return branch.id, root
+
+
+async def shared(scope: Scope, branch: str) -> tuple[list[str], list[str]]:
+    """What was said there, the turns of joins aside, and which keys there are."""
+    said = [turn.text for turn in await scope.conversations.turns(f"@{branch}")]
+    keys = [entry.key for entry in await scope.keyvalues_on(branch).list()]
+    return [text for text in said if not text.startswith("(joined")], keys
 
 
 async def files(scope: Scope, tree: str) -> dict[str, bytes]:
@@ -91,7 +103,7 @@ async def test_killed_at_every_step(url: str, tmp_path: Path) -> None:
         scope = store.tenant("default")
         warm, _ = await prepared(scope, 0)
         assert await process.commit(warm, 0) > (0, 5)
-        for number in range(1, 200):
+        for number in range(1, 400):
             branch, root = await prepared(scope, number)
             before = await scope.branches.get(root)
             died, _ = await process.commit(branch, number)
@@ -104,6 +116,7 @@ async def test_killed_at_every_step(url: str, tmp_path: Path) -> None:
             outcomes.append(head != before.head)
             if head == before.head:
                 assert await files(scope, head) == {"e/new": theirs, "same": b"x", "other": b"2"}
+                assert await shared(scope, root) == (["other"], ["other"])
                 assert (await scope.branches.get(branch)).state == "open"
                 await scope.branches.commit(branch)
             else:
@@ -113,6 +126,7 @@ async def test_killed_at_every_step(url: str, tmp_path: Path) -> None:
             root_now = await scope.branches.get(root)
             assert (ended.state, ended.committed_tree) == ("committed", root_now.head)
             assert await files(scope, root_now.head) == after
+            assert await shared(scope, root) == (["other", "mine"], ["mine", "other"])
         else:
             pytest.fail("the commit has no end")
     assert (outcomes[0], outcomes[-1]) == (False, True)

@@ -28,6 +28,40 @@ async def _events(response: httpx.Response, count: int) -> list[dict[str, Any]]:
     return found
 
 
+async def test_conversation_and_key_values_of_a_branch(http):
+    talk = (await http.post(f"{API}/conversations", json={"title": "menu"})).json()["id"]
+    root = (await http.post(f"{API}/workspaces", json={"name": "menu", "conversation": talk})).json()["root"]
+    one, two = (await http.post(f"{API}/branches/{root}/fork", json={"names": ["a", "b"]})).json()
+    for branch in (one, two):
+        turns = {"turns": [{"parts": [{"text": branch["name"]}]}]}
+        said = await http.post(f"{API}/conversations/@{branch['id']}/turns", json=turns)
+        assert (said.status_code, said.json()["turns"]) == (201, 1)
+        on = {"branch": branch["id"]}
+        put = await http.put(f"{API}/keyvalues/dish", json={"value": branch["name"]}, params=on)
+        assert put.json()["revision"] == 1
+        assert (
+            await http.put(f"{API}/keyvalues/dish", json={"value": 0, "expected_revision": 0}, params=on)
+        ).status_code == 409
+        assert [e["value"] for e in (await http.get(f"{API}/keyvalues", params=on)).json()] == [branch["name"]]
+    assert (await http.get(f"{API}/keyvalues/dish")).status_code == 404
+    assert (await http.get(f"{API}/conversations/{talk}/turns")).json() == []
+    (change,) = (await http.get(f"{API}/branches/{one['id']}/keyvalues")).json()
+    assert (change["key"], change["base"], change["ours"]["value"]) == ("dish", None, "a")
+    done = (await http.post(f"{API}/branches/{one['id']}/commit")).json()
+    assert (done["keys"], done["turns"]) == (["dish"], 1)
+    plan = (await http.post(f"{API}/branches/{two['id']}/plan")).json()
+    (conflict,) = plan["conflicts"]
+    assert (conflict["path"], conflict["kind"]) == ("/keys/dish", "key_value")
+    assert (await http.post(f"{API}/branches/{two['id']}/commit")).status_code == 409
+    asked = {name: plan[name] for name in ("ours", "theirs", "our_keys", "their_keys")}
+    asked["resolutions"] = {"/keys/dish": {"/keys/dish": conflict["ours"]}}
+    assert (await http.post(f"{API}/branches/{two['id']}/commit", json=asked)).json()["keys"] == ["dish"]
+    assert (await http.get(f"{API}/keyvalues/dish", params={"branch": root})).json()["value"] == "b"
+    assert (await http.delete(f"{API}/keyvalues/dish", params={"branch": root})).json() == {"deleted": True}
+    texts = [turn["parts"][0]["text"] for turn in (await http.get(f"{API}/conversations/{talk}/turns")).json()]
+    assert [texts[0], texts[2]] == ["a", "b"]
+
+
 @pytest.mark.usefixtures("shop")
 async def test_a_task_from_submission_to_its_stream(http):
     spec = {"id": "order-1", "box": "shop", "skill": "buy", "arguments": {"kind": "latte"}}

@@ -60,6 +60,20 @@ class AsyncGuide(Box):
         return [turn.text for turn in await context.aio.conversations.turns(context.conversation)]
 
 
+class Cook(Box):
+    @skill
+    def cook(self, text: str, context: Context) -> list[str]:
+        context.bus.conversations.say(context.conversation, text, role="assistant")
+        context.bus.keyvalues.put("dish", text)
+        context.bus.keyvalues.on("").put("seen by all", text)
+        return [turn.text for turn in context.bus.conversations.turns(context.conversation)]
+
+    @skill
+    def taste(self, context: Context) -> Any:
+        found = context.bus.keyvalues.get("dish")
+        return found.value if found else None
+
+
 @pytest.fixture(params=["local", "process"])
 async def node(request: pytest.FixtureRequest, start_node: StartNode) -> Node:
     made = await start_node(drivers=(request.param,))
@@ -96,6 +110,28 @@ async def test_a_task_has_its_branch_and_its_conversation(node: Node, planner: A
     assert seen["address"] == (await handle.get()).attempts[0].box
     async with await planner.spawn(Guide, branch=workspace.root) as live:
         assert (await live.look())["branch"] == workspace.root
+
+
+async def test_on_a_branch_it_speaks_and_keeps_on_the_branch(node: Node, planner: Agent) -> None:
+    await register(planner, Cook)
+    talk = await planner.conversations.create("dinner")
+    await planner.conversations.say(talk.id, "what do we eat?")
+    root = (await planner.workspaces.create("kitchen", conversation=talk.id)).root
+    soup, cake = await planner.workspaces.fork(root, names=["soup", "cake"])
+    for branch in (soup, cake):
+        task = await planner.delegate("cook", "cook", {"text": branch.name}, branch=branch.id, conversation=talk.id)
+        assert await task.result(timeout_s=20) == ["what do we eat?", branch.name]
+    async with await planner.spawn(Cook, branch=soup.id) as live:
+        assert await live.taste() == "soup"
+    async with await planner.spawn(Cook) as live:
+        assert await live.taste() is None
+    shared = await planner.keyvalues.get("seen by all")
+    assert shared is not None
+    assert shared.value == "cake"
+    await planner.workspaces.commit(cake.id)
+    await planner.workspaces.discard(soup.id)
+    assert [turn.text for turn in await planner.conversations.turns(talk.id)] == ["what do we eat?", "cake"]
+    assert [entry.value for entry in await planner.keyvalues.on(root).list()] == ["cake"]
 
 
 @pytest.mark.parametrize("box", [Guide, AsyncGuide])
