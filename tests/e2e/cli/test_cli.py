@@ -156,7 +156,8 @@ async def test_a_branch_is_looked_at_compared_rebased_tagged_and_committed(cli, 
     assert "cli-two" in (await cli("branch", "rebase", "cli-two")).out
     assert "v1" in (await cli("branch", "tag", "cli-two", "v1")).out
     tags = json.loads((await cli("branch", "tag", "cli-two", "--json")).out)
-    assert tags["v1"]["tree"] == json.loads((await cli("branch", "ls", "--json")).out)[0]["head"]
+    heads = {branch["id"]: branch["head"] for branch in json.loads((await cli("branch", "ls", "--json")).out)}
+    assert tags["v1"]["tree"] == heads[two.id]
     committed = json.loads((await cli("branch", "commit", "cli-two", "--json")).out)
     assert committed["fast_forward"] and {change["path"] for change in committed["changes"]} == {"a.txt", "b.txt"}
     log = await cli("branch", "log", site.id)
