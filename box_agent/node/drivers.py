@@ -36,7 +36,9 @@ class Drivers:
         secrets = () if settings.secrets == Path() else (settings.secrets,)
         lending = Lending([home.directory, *secrets, *private], settings.mounts)
         kinds: dict[str, Callable[[Path], Driver]] = {
-            "local": lambda own: LocalDriver(own, variables, template_bytes=most, lending=lending),
+            "local": lambda own: LocalDriver(
+                own, variables, template_bytes=most, lending=lending, build_bytes=settings.build_bytes
+            ),
             "process": lambda own: ProcessDriver(own, variables, template_bytes=most),
         }
         return cls([kinds[name](home.templates / name) for name in settings.drivers])

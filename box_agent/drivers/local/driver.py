@@ -7,18 +7,19 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import ClassVar, Final
 
 from box_agent.driver import CallRequest, Template
 from box_agent.drivers.forking.cache import Warm
 from box_agent.drivers.forking.driver import LAUNCH_S, MAX_TEMPLATES, ForkingDriver, Place
-from box_agent.drivers.forking.environment import Environment, step_failed
+from box_agent.drivers.forking.environment import Environment
 from box_agent.drivers.forking.limits import DEFAULT_PIDS, OPEN_FILES
 from box_agent.drivers.forking.peers import close_all
+from box_agent.drivers.forking.steps import SCRATCH, Work, step_failed, step_overdue
 from box_agent.drivers.forking.templates import Pidfd, TemplateGone, TemplateProcess
 from box_agent.drivers.local import rootfs
 from box_agent.drivers.local.builder import Builder
@@ -26,10 +27,11 @@ from box_agent.drivers.local.cgroups import Cgroups
 from box_agent.drivers.local.identity import box_identity, hand_over
 from box_agent.drivers.local.lending import Lending
 from box_agent.drivers.local.ports import Forwarders
+from box_agent.drivers.local.sources import only_for_pip, sources
 from box_agent.drivers.local.trial import NoBlobs, Unheard, before_trying, explain
 from box_agent.worker import processes
-from schemas.box import BoxDefinition, Policy, Resources, RunStep, SpawnRequest
-from schemas.errors import BoxDied, BoxhubError, LimitExceeded
+from schemas.box import BoxDefinition, Policy, Resources, SpawnRequest
+from schemas.errors import BoxDied, BoxhubError, DeadlineExceeded, LimitExceeded
 from schemas.ids import new_id
 from schemas.node import DriverInfo
 
@@ -40,8 +42,8 @@ _SCRATCH_BYTES: Final = 256 * 1024 * 1024
 """Of ``/tmp``, ``/dev/shm`` and the home directory together, in memory, unless the box's ``disk_bytes`` is less."""
 _MORE_PROCESSES: Final = 64
 """Than the limit says are not possible at all; between the two the box is ended, and told why."""
-_NOT_FOR_BOXES: Final = ("PIP_*", "*_proxy", "*_PROXY")
-"""Where packages come from may have a credential in it; a box has no network anyway."""
+_STEP_OVERDUE_S: Final = 10.0
+"""A step that keeps its own box from ending it in time is ended from outside so much later."""
 
 
 class LocalDriver(ForkingDriver):
@@ -59,10 +61,15 @@ class LocalDriver(ForkingDriver):
         template_bytes: int = 0,
         *,
         lending: Lending | None = None,
+        build_bytes: int = 0,
     ) -> None:
-        """``lending``: which directories boxes may be granted; without it all that are nobody's secrets."""
+        """``lending``: which directories boxes may be granted; without it all that are nobody's secrets.
+
+        ``build_bytes``: disk that one step of an environment may take; 0: half of what is free when it begins.
+        """
         super().__init__(home, variables, max_templates, template_bytes)
         self._lending = lending or Lending([home])
+        self._build_bytes = build_bytes
         self._root = self._home / "root"
         self._root.mkdir(exist_ok=True, mode=0o700)
         self._nothing = self._home / "nothing"
@@ -116,29 +123,51 @@ class LocalDriver(ForkingDriver):
 
     # --- commands of an environment -----------------------------------------------------------------------------------
 
-    async def _carry_out(
-        self, step: RunStep, directory: Path, packages: Sequence[Path], variables: Mapping[str, str]
-    ) -> None:
-        """In a box of its own whose workspace is ``directory``. It has the network: commands fetch things."""
+    async def _carry_out(self, work: Work) -> None:
+        """In a box of its own, whose workspace is the directory. It has the machine's network if the work needs it."""
         box = new_id("build")
-        code = self._home / "builder"
-        definition, blobs = Builder().pack()
-        await asyncio.to_thread(code.write_bytes, blobs[definition.code])
-        definition = definition.model_copy(update={"fingerprint": box, "policy": Policy(network="full")})
-        environment = Environment(self._nothing, tuple(packages), variables, empty=True)
-        process, _ = await self._prepare(definition, environment, [code], self._fresh)
+        definition, blobs = Builder().pack()  # not in a thread: others pack in this one
+        definition, environment = await asyncio.to_thread(self._building, work, box, definition, blobs)
+        process, _ = await self._prepare(definition, environment, [self._home / "builder"], self._fresh)
         try:
             warm = Warm(Template(box, "local", 0.0), definition, NoBlobs(), environment, process)
-            handle = await self._start(warm, box, directory, Unheard())
+            handle = await self._start(warm, box, work.directory, Unheard())
             try:
-                arguments = {"command": step.command, "timeout_s": step.timeout_s}
-                done = await handle.call(CallRequest(box, "carry_out", (), arguments))
+                arguments = {"command": work.command, "timeout_s": work.timeout_s}
+                overdue_s = work.timeout_s + _STEP_OVERDUE_S
+                done = await handle.call(CallRequest(box, "carry_out", (), arguments, timeout_s=overdue_s))
+            except DeadlineExceeded as error:
+                raise step_overdue(work, str(error.details.get("output", ""))) from None
+            except BoxhubError as error:
+                error.details["step"] = work.what
+                raise
             finally:
                 await handle.stop(0)
         finally:
             await self._discard(process)
         if done["exit_code"] != 0:
-            raise step_failed(step.command, done["exit_code"], done["output"])
+            raise step_failed(work, done["exit_code"], done["output"])
+
+    def _building(
+        self, work: Work, box: str, definition: BoxDefinition, blobs: Mapping[str, bytes]
+    ) -> tuple[BoxDefinition, Environment]:
+        """Of the box in which it is carried out. Blocking."""
+        with tempfile.NamedTemporaryFile(dir=self._home, delete=False) as file:
+            file.write(blobs[definition.code])
+        Path(file.name).rename(self._home / "builder")  # another one may be reading it
+        variables, shown = sources(self._variables) if work.installs else ({}, {})
+        if work.installs:
+            variables["TMPDIR"] = f"{rootfs.WORKSPACE}/{SCRATCH}"
+        allowed = self._build_bytes or shutil.disk_usage(work.directory).free // 2
+        definition = definition.model_copy(
+            update={
+                "fingerprint": box,
+                "env": variables,
+                "resources": Resources(disk_bytes=allowed),
+                "policy": Policy(network="full" if work.network else "none"),
+            }
+        )
+        return definition, Environment(self._nothing, tuple(work.packages), work.variables, empty=True, shown=shown)
 
     # --- templates ----------------------------------------------------------------------------------------------------
 
@@ -152,8 +181,9 @@ class LocalDriver(ForkingDriver):
     ) -> TemplateProcess:
         self._forget_stages()
         seen = self._seen(environment)
-        sources = (environment.directory, *environment.packages)
-        binds = dict(zip(map(str, (seen.directory, *seen.packages)), map(str, sources), strict=True))
+        made = (environment.directory, *environment.packages)
+        binds = dict(zip(map(str, (seen.directory, *seen.packages)), map(str, made), strict=True))
+        binds.update(seen.shown)
         policy = definition.policy
         granted = await asyncio.to_thread(self._lending.granted, policy.mounts) if policy.mounts else {}
         details = {"root": str(self._root), "binds": binds, "granted": granted, "network": policy.network == "full"}
@@ -204,11 +234,8 @@ class LocalDriver(ForkingDriver):
         self._stages = {process: pid for process, pid in self._stages.items() if not pid.ended.is_set()}
 
     def _for_boxes(self, variables: Mapping[str, str]) -> dict[str, str]:
-        return {
-            name: value
-            for name, value in variables.items()
-            if not any(fnmatchcase(name, pattern) for pattern in _NOT_FOR_BOXES)
-        }
+        """A box has no network to fetch packages through anyway."""
+        return {name: value for name, value in variables.items() if not only_for_pip(name)}
 
     async def _discard(self, process: TemplateProcess) -> None:
         stage = self._stages.pop(process, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,7 @@ from schemas.ids import new_id
 
 VARIABLES = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "FROM_THE_NODE": "yes"}
 
-DRIVERS: dict[str, Callable[[Path], Driver]] = {
-    "local": lambda home: LocalDriver(home, VARIABLES),
-    "process": lambda home: ProcessDriver(home, VARIABLES),
-}
+DRIVERS: dict[str, Callable[[Path, Mapping[str, str]], Driver]] = {"local": LocalDriver, "process": ProcessDriver}
 
 
 class LocalBlobs:
@@ -122,18 +119,24 @@ def open_descriptors() -> list[str]:
 
 @pytest.fixture(params=sorted(DRIVERS))
 async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Workbench]:
-    """After each test: no process, no descriptor, no folder of a box more than before."""
+    async with opened(request.param, tmp_path) as made:
+        yield made
+
+
+@asynccontextmanager
+async def opened(driver: str, folder: Path, **variables: str) -> AsyncIterator[Workbench]:
+    """In the end: no process, no descriptor, no folder of a box more than before."""
     descriptors, below = open_descriptors(), set(processes.descendants(os.getpid()))
     async with AsyncExitStack() as stack:
-        driver = DRIVERS[request.param](tmp_path / "driver")
-        stack.push_async_callback(driver.aclose)
-        await usable(driver)
-        made = Workbench(driver, tmp_path)
+        one = DRIVERS[driver](folder / "driver", VARIABLES | variables)
+        stack.push_async_callback(one.aclose)
+        await usable(one)
+        made = Workbench(one, folder)
         yield made
     assert set(processes.descendants(os.getpid())) - below == set()
     assert processes.marked(frozenset(made.spawned)) == {}
     assert open_descriptors() == descriptors
-    assert list((tmp_path / "driver" / "boxes").iterdir()) == []
+    assert list((folder / "driver" / "boxes").iterdir()) == []
 
 
 async def usable(driver: Driver) -> None:
