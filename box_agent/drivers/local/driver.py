@@ -40,6 +40,8 @@ _END_S: Final = 2.0
 _LEND_S: Final = 10.0
 _SCRATCH_BYTES: Final = 256 * 1024 * 1024
 """Of ``/tmp``, ``/dev/shm`` and the home directory together, in memory, unless the box's ``disk_bytes`` is less."""
+_OWN: Final = {"HOME": rootfs.HOME, "TMPDIR": "/tmp", "USER": "box", "LOGNAME": "box"}  # noqa: S108 - its own
+"""Of templates too: what ``setup`` leaves in these directories every box begins with a copy of."""
 _MORE_PROCESSES: Final = 64
 """Than the limit says are not possible at all; between the two the box is ended, and told why."""
 _STEP_OVERDUE_S: Final = 10.0
@@ -67,7 +69,7 @@ class LocalDriver(ForkingDriver):
 
         ``build_bytes``: disk that one step of an environment may take; 0: half of what is free when it begins.
         """
-        super().__init__(home, variables, max_templates, template_bytes)
+        super().__init__(home, {**variables, **_OWN}, max_templates, template_bytes)
         self._lending = lending or Lending([home])
         self._build_bytes = build_bytes
         self._root = self._home / "root"
@@ -273,7 +275,7 @@ class LocalDriver(ForkingDriver):
         scratch_bytes = min(resources.disk_bytes or _SCRATCH_BYTES, _SCRATCH_BYTES)
         return Place(
             Path(rootfs.WORKSPACE),
-            {"HOME": rootfs.HOME, "TMPDIR": "/tmp", "USER": "box", "LOGNAME": "box"},  # noqa: S108 - its own
+            _OWN,
             {"caps": _caps(resources), "scratch_bytes": scratch_bytes, "ports": bool(ports)},
             (*lent, *groups),
         )
