@@ -50,7 +50,7 @@ class Attempt:
         self.assignment = assignment
         self.cancellation = Cancellation()
         self.box = ""
-        """The live box it runs in, once there is one; goes into every report."""
+        """The live box it runs in, or that is being made for it; goes into every report."""
         self.task: asyncio.Task[None] | None = None
         self.why: BoxhubError | None = None
         """Why it is being ended: nothing when the hub cancelled it."""

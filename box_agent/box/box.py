@@ -102,8 +102,8 @@ class Box(Verbs):
     ) -> Any:
         """On a value: with this shell command as a step of the environment; returns the new Box.
 
-        ``network``: it fetches something, so its layer is impure and is made again after ``expires_s``, a day unless
-        said otherwise.
+        ``network``: it fetches something: it has the machine's network, which commands behind a wall do not have else,
+        and its layer is impure and is made again after ``expires_s``, a day unless said otherwise.
 
         On ``self`` inside a skill: runs the command in the box's directory now and returns its result; the whole
         process tree ends with the timeout, or with the skill.

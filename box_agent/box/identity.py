@@ -68,7 +68,7 @@ def travels_by_value(module_name: str) -> bool:
 
 @lru_cache(maxsize=8192)
 def _is_installed(file: str) -> bool:
-    """Asked of every module there is, for every Box that travels."""
+    """Asked of every class and function that is met."""
     path = Path(file).resolve()
     return any(path.is_relative_to(root) for root in _installed_roots())
 

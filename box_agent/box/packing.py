@@ -14,10 +14,9 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from box_agent.box.composition import Composition
 from box_agent.box.identity import IMMUTABLE, travels_by_value
@@ -34,6 +33,7 @@ _NEVER_CHANGE: Final = (
 )  # fmt: skip
 _STORE_GLOBAL: Final = dis.opmap["STORE_GLOBAL"]
 _DELETE_GLOBAL: Final = dis.opmap["DELETE_GLOBAL"]
+_OF_A_MODULE: Final = (types.FunctionType, type, types.ModuleType, typing.TypeVar)
 Memo = dict[int, Any]
 
 
@@ -52,14 +52,13 @@ def pack(composition: Composition, platform: str) -> Packed:
     if not any(part.skills or part.setups for part in composition.parts):
         return Packed([], "", {}, [])
     parts = [ProgramPart.of(part) for part in composition.parts]
-    with _user_modules_by_value():
-        try:
-            return _pack(composition, parts, platform)
-        except Exception as error:
-            names = ", ".join(repr(part.name) for part in parts)
-            raise InvalidInput(
-                f"the code of {names} cannot travel to a worker: {error}; make such things in setup()"
-            ) from error
+    try:
+        return _pack(composition, parts, platform)
+    except Exception as error:
+        names = ", ".join(repr(part.name) for part in parts)
+        raise InvalidInput(
+            f"the code of {names} cannot travel to a worker: {error}; make such things in setup()"
+        ) from error
 
 
 def _pack(composition: Composition, parts: list[ProgramPart], platform: str) -> Packed:
@@ -224,35 +223,54 @@ def _pickled(value: Any) -> tuple[bytes, Memo]:
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         def reducer_override(self, obj: Any) -> Any:
+            modules.meet(obj)
             if obj is dataclasses.MISSING:  # a copy of it would be a default of every field
                 return "MISSING"
             return super().reducer_override(obj)
 
-    with io.BytesIO() as file:
+    with io.BytesIO() as file, _UserModules() as modules:
         pickler = Pickler(file)
         pickler.dump(value)
         return file.getvalue(), {key: thing for key, (_, thing) in pickler.memo.copy().items()}
 
 
-@contextmanager
-def _user_modules_by_value() -> Iterator[None]:
-    import cloudpickle
+class _UserModules:
+    """Modules that are not installed anywhere travel by value. They are found as a pickle comes upon what they define:
+    there may be thousands of others, and to look at them all would cost more than the pickle."""
 
-    tops = {m.partition(".")[0] for m in list(sys.modules) if m != "__main__" and _has_user_code(m)}
-    registered = []
-    for top in tops:
-        module = sys.modules.get(top)
-        if module is not None and top not in cloudpickle.list_registry_pickle_by_value():
-            cloudpickle.register_pickle_by_value(module)
-            registered.append(module)
-    try:
-        yield
-    finally:
-        for module in registered:
+    def __init__(self) -> None:
+        self._met: set[str] = set()
+        self._registered: list[types.ModuleType] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        import cloudpickle
+
+        for module in self._registered:
             cloudpickle.unregister_pickle_by_value(module)
 
+    def meet(self, obj: Any) -> None:
+        if not isinstance(obj, _OF_A_MODULE):
+            return
+        module = obj.__name__ if isinstance(obj, types.ModuleType) else getattr(obj, "__module__", None)
+        if isinstance(module, str):
+            self._register(module)
+        else:  # cloudpickle looks for it everywhere, and so do we
+            for name in list(sys.modules):
+                self._register(name)
 
-def _has_user_code(module_name: str) -> bool:
-    """Modules that are not installed anywhere. Cheap test first: most of ``sys.modules`` is the standard library."""
-    top = module_name.partition(".")[0]
-    return top not in sys.stdlib_module_names and travels_by_value(module_name)
+    def _register(self, name: str) -> None:
+        import cloudpickle
+
+        if name in self._met:
+            return
+        self._met.add(name)
+        top = name.partition(".")[0]
+        module = sys.modules.get(top)
+        if module is None or top == "__main__" or not travels_by_value(name):
+            return
+        if top not in cloudpickle.list_registry_pickle_by_value():
+            cloudpickle.register_pickle_by_value(module)
+            self._registered.append(module)

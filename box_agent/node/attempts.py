@@ -40,12 +40,13 @@ class Attempts:
         if assignment.definition is None:
             return await self._in_live_box(assignment, attempt)
         definition = BoxDefinition.model_validate(assignment.definition)
-        box = await self._boxes.make(self._request(assignment, definition), attempt, assignment.head)
-        attempt.box = box.id
+        request = self._request(assignment, definition)
+        attempt.box = request.id  # whatever is said while it is made, or why it was not, names it
+        box = await self._boxes.make(request, attempt, assignment.head)
         try:
-            request = _call(box, assignment)
+            call = _call(box, assignment)
             attempt.started()
-            result = await box.call(request, attempt)
+            result = await box.call(call, attempt)
         except BaseException as error:
             await self._boxes.end(box, "stopped", f"its attempt ended: {type(error).__name__}", save=False)
             raise

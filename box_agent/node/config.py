@@ -76,6 +76,8 @@ class NodeSettings(BaseSettings):
     beat_s: float = Field(default=2.0, gt=0)
     template_bytes: int = Field(default_factory=lambda: memory_bytes() // 8, ge=0)
     """Memory of warm templates, for each driver; the least recently used go first. 0: no such limit."""
+    build_bytes: int = Field(default=0, ge=0)
+    """Disk that one step of a Box's environment may take while it is made. 0: half of what is free when it begins."""
     cache_bytes: int = Field(default=4 * _GIB, ge=0)
     """Blobs kept on this machine, the least recently used go first."""
 

@@ -16,22 +16,23 @@ def make(name: DriverName, home: Path, settings: NodeSettings, private: Sequence
 
     ``private``: directories of which nothing is for boxes.
     """
-    variables, most = settings.variables(), settings.template_bytes
+    variables, most, build = settings.variables(), settings.template_bytes, settings.build_bytes
     match name:
         case "local":
             from box_agent.drivers.local.driver import LocalDriver
 
-            return LocalDriver(home, variables, template_bytes=most, lending=_lending(settings, private))
+            lending = _lending(settings, private)
+            return LocalDriver(home, variables, template_bytes=most, lending=lending, build_bytes=build)
         case "sandlock":
             try:
                 from box_agent.drivers.sandlock.driver import SandlockDriver
             except ModuleNotFoundError as error:
                 return absent({"name": name, "isolation": "landlock", "branching": "fs"}, "sandlock", error)
-            return SandlockDriver(home, variables)
+            return SandlockDriver(home, variables, build_bytes=build)
         case "boxlite":
             from box_agent.drivers.boxlite.driver import BoxliteDriver
 
-            return BoxliteDriver(home, variables)
+            return BoxliteDriver(home, variables, build_bytes=build)
         case "process":
             from box_agent.drivers.process.driver import ProcessDriver
 
@@ -43,7 +44,8 @@ def make(name: DriverName, home: Path, settings: NodeSettings, private: Sequence
                 return absent({"name": name, "isolation": "container", "branching": "fs"}, "httpx", error)
             socket = settings.container_socket
             wanted = None if socket == Path() else socket.expanduser().absolute()
-            return ContainerDriver(home, variables, socket=wanted, lending=_lending(settings, private))
+            lending = _lending(settings, private)
+            return ContainerDriver(home, variables, socket=wanted, lending=lending, build_bytes=build)
 
 
 def _lending(settings: NodeSettings, private: Sequence[Path]) -> Lending:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -162,6 +163,20 @@ def setup_error(error: BaseException) -> BoxhubError:
     if isinstance(error, BoxhubError):
         return error
     text = "".join(traceback.format_exception(error, limit=-20))
-    return SkillFailed(
-        f"setup: {type(error).__name__}: {error}", type=type(error).__name__, traceback=text, skill="setup"
-    )
+    said, details = f"setup: {type(error).__name__}: {error}", {"type": type(error).__name__, "traceback": text}
+    if (refused := _read_only(error)) is not None:
+        said += (
+            f"; setup() cannot write {refused.filename!r}, other boxes stand on that: let it write to its home or the "
+            "directory for temporary files, of which every box begins with a copy, or make the file with .run(…)"
+        )
+        details |= {"type": "ReadOnly", "path": str(refused.filename)}
+    return SkillFailed(said, skill="setup", **details)
+
+
+def _read_only(error: BaseException | None) -> OSError | None:
+    """A write to what cannot be written, also when a library said something else of it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno == errno.EROFS:
+            return error
+        error = error.__cause__ or error.__context__
+    return None

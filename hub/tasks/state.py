@@ -123,12 +123,12 @@ def apply_report(task: StoredTask, report: Report, *, sender: str, now: float, r
             return _completed(task, attempt, report, now)
         case "failed":
             error = report.error or SkillFailed("the runner gave no reason").to_info()
-            return _ended(task, attempt, "ended", error, "stopped", now, random)
+            return _ended(task, _in_box(attempt, report), "ended", error, "stopped", now, random)
         case "stopped":
             ours = AttemptLost(f"{sender} stopped it").to_info()
             theirs = report.error  # a bare "cancelled" says nothing: we did not ask for it, or know why
             error = ours if theirs is None or theirs.code == Cancelled.code else theirs
-            return _ended(task, attempt, "ended", error, "stopped", now, random)
+            return _ended(task, _in_box(attempt, report), "ended", error, "stopped", now, random)
 
 
 def missing_before(task: StoredTask, report: Report) -> bool:
@@ -211,9 +211,14 @@ def wait(task: StoredTask, reason: str) -> StoredTask:
 
 def _started(task: StoredTask, attempt: Attempt, report: Report, now: float) -> StoredTask:
     at = _between(attempt.assigned_at, report.at, now)
-    attempts = _replace_last(task, attempt, state="running", started_at=at, box=report.box or attempt.box)
+    attempts = _replace_last(task, attempt, state="running", started_at=at, box=_in_box(attempt, report).box)
     data = {"runner": attempt.runner} | ({"box": report.box} if report.box else {})
     return _step(task, now, ("state", data), state="working", attempts=attempts)
+
+
+def _in_box(attempt: Attempt, report: Report) -> Attempt:
+    """The attempt with the box that the report names: the one that said "started" may never come, or come too late."""
+    return attempt.model_copy(update={"box": report.box}) if report.box else attempt
 
 
 def _artifact(task: StoredTask, report: Report, now: float) -> StoredTask:
@@ -232,7 +237,7 @@ def _completed(task: StoredTask, attempt: Attempt, report: Report, now: float) -
     if attempt.started_at is None:  # its first report comes later than its last, or shares the batch of another hub
         task = _started(task, attempt, report, now)
         attempt = task.attempts[-1]
-    attempts = _replace_last(task, attempt, state="ended", ended_at=now, box=report.box or attempt.box)
+    attempts = _replace_last(task, attempt, state="ended", ended_at=now, box=_in_box(attempt, report).box)
     return _step(
         task, now, ("state", None), state="completed", attempts=attempts, result=report.data, pending="", error=None
     )

@@ -38,8 +38,10 @@ class BoxliteDriver(ContainedDriver):
     trial_s = _TRIAL_S
     boot: ClassVar[str] = BOOT.format(module="box_agent.drivers.boxlite.relay")
 
-    def __init__(self, home: Path, variables: Mapping[str, str], max_templates: int = MAX_TEMPLATES) -> None:
-        super().__init__(home, variables, max_templates)
+    def __init__(
+        self, home: Path, variables: Mapping[str, str], max_templates: int = MAX_TEMPLATES, *, build_bytes: int = 0
+    ) -> None:
+        super().__init__(home, variables, max_templates, build_bytes=build_bytes)
         self._info = DriverInfo(
             name="boxlite", isolation="vm", branching="fs", available=False, reason="it was not tried yet"
         )
@@ -93,6 +95,7 @@ def _write_image(folder: Path, wanted: Wanted, seen: Environment) -> None:
     if not environment.empty:
         along[environment.directory] = str(seen.directory)
     along |= {source: str(target) for source, target in zip(environment.packages, seen.packages, strict=True)}
+    along |= {Path(source): path for path, source in environment.shown.items()}
     layout.write(folder, image.archive(0, along))
 
 

@@ -11,25 +11,25 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 from weakref import WeakValueDictionary
 
 from box_agent.bus.scope import Scope
-from box_agent.driver import CallRequest, LayerState, Template
+from box_agent.driver import LayerState, Template
 from box_agent.drivers.contained.beginning import begin
 from box_agent.drivers.contained.world import Wanted, World
 from box_agent.drivers.forking.driver import MAX_TEMPLATES
-from box_agent.drivers.forking.environment import Environment, Environments, lay, step_failed
+from box_agent.drivers.forking.environment import Environment, Environments, lay
 from box_agent.drivers.forking.handle import Around, ForkedHandle
 from box_agent.drivers.forking.leftovers import BoxFolders
 from box_agent.drivers.forking.limits import LimitWatch
 from box_agent.drivers.forking.loading import Late, Unclean, below, load
-from box_agent.drivers.local.builder import Builder
+from box_agent.drivers.forking.steps import Work
+from box_agent.drivers.local.building import Building
 from box_agent.drivers.local.trial import NoBlobs, Unheard
 from box_agent.ending import to_the_end
-from schemas.box import BoxDefinition, CacheEntry, Policy, Resources, RunStep, SpawnRequest, WarmState, codes_of
+from schemas.box import BoxDefinition, CacheEntry, Resources, SpawnRequest, WarmState, codes_of
 from schemas.errors import AlreadyExists, BoxhubError, DeadlineExceeded, DriverUnavailable, LimitExceeded
-from schemas.ids import new_id
 from schemas.node import DriverInfo
 
 if TYPE_CHECKING:
@@ -55,9 +55,17 @@ class ContainedDriver(ABC):
 
     trial_s: float = 20.0
 
-    def __init__(self, home: Path, variables: Mapping[str, str], max_templates: int = MAX_TEMPLATES) -> None:
+    moved: ClassVar[bool] = True
+    """Boxes have their files at paths of their own, and not where this machine has them."""
+
+    def __init__(
+        self, home: Path, variables: Mapping[str, str], max_templates: int = MAX_TEMPLATES, *, build_bytes: int = 0
+    ) -> None:
+        """``build_bytes``: disk that one step of an environment may take; 0: half of what is free when it begins."""
         self._home = home = home.absolute()
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._variables = dict(variables)
+        self._build_bytes = build_bytes
         self._max_templates = max_templates
         self._environments = Environments(home / "environments", dict(variables), self._carry_out)
         self._folders = BoxFolders(home / "boxes")
@@ -191,27 +199,18 @@ class ContainedDriver(ABC):
     async def remove_template(self, fingerprint: str) -> bool:
         return self._prepared.pop(fingerprint, None) is not None
 
-    async def _carry_out(
-        self, step: RunStep, directory: Path, packages: Sequence[Path], variables: Mapping[str, str]
-    ) -> None:
-        """In a box of its own whose workspace is ``directory``. It has the network: commands fetch things."""
-        box = new_id("build")
-        code = self._home / "builder"
-        definition, blobs = Builder().pack()
-        await asyncio.to_thread(code.write_bytes, blobs[definition.code])
-        definition = definition.model_copy(update={"fingerprint": box, "policy": Policy(network="full")})
-        environment = Environment(self._nothing, tuple(packages), variables, empty=True)
-        handle = await self._start(
-            Prepared(Template(box, self.info.name, 0.0), definition, environment, [code]), box, directory, Unheard()
-        )
+    async def _carry_out(self, work: Work) -> None:
+        """In a box of its own, whose workspace is the directory. It has the machine's network if the work needs it."""
+        building = Building.of(work, self._nothing, self._variables, self._build_bytes, moved=self.moved)
+        code = await asyncio.to_thread(building.write_code, self._home)
+        template = Template(building.box, self.info.name, 0.0)
+        prepared = Prepared(template, building.definition, building.environment, [code])
+        handle = await self._start(prepared, building.box, work.directory, Unheard())
         try:
-            arguments = {"command": step.command, "timeout_s": step.timeout_s}
-            done = await handle.call(CallRequest(box, "carry_out", (), arguments))
+            await building.carry_out(handle)
         finally:
             await to_the_end(handle.stop(0))
-            self._log(definition).unlink(missing_ok=True)
-        if done["exit_code"] != 0:
-            raise step_failed(step.command, done["exit_code"], done["output"])
+            self._log(building.definition).unlink(missing_ok=True)
 
     # --- cache --------------------------------------------------------------------------------------------------------
 

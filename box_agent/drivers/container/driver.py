@@ -70,8 +70,9 @@ class ContainerDriver(ContainedDriver):
         *,
         socket: Path | None = None,
         lending: Lending | None = None,
+        build_bytes: int = 0,
     ) -> None:
-        super().__init__(home, variables, max_templates)
+        super().__init__(home, variables, max_templates, build_bytes=build_bytes)
         self._lending = lending or Lending([home])
         found = [path for path in ([socket] if socket else usual_sockets()) if path.is_socket()]
         self._engine = Engine(found[0]) if found else None
@@ -162,6 +163,7 @@ class ContainerDriver(ContainedDriver):
         sources = (environment.directory, *environment.packages)
         targets = (seen.directory, *seen.packages)
         found += [(str(source), str(target), False) for source, target in zip(sources, targets, strict=True)]
+        found += [(source, path, False) for path, source in environment.shown.items()]
         found.append((str(container.link), image.LINK, False))
         if wanted.workspace is not None:
             found.append((str(wanted.workspace.absolute()), rootfs.WORKSPACE, True))

@@ -3,6 +3,7 @@
 ===============  ====================================================================
 ``driver``       `ForkingDriver`: builds, spawns, settles; how a box stands is the adapter's
 ``environment``  a definition's steps carried out: files, packages, commands, cached
+``steps``        one command of a step: what it is, how it fails, how it runs without a wall
 ``templates``    template processes: orders to them, and their end
 ``cache``        which of them are held warm: built once, forked often, rebuilt when they die, let go
 ``loading``      a Box's code on its way into one

@@ -23,10 +23,11 @@ from box_agent.drivers.forking.leftovers import BoxFolders
 from box_agent.drivers.forking.limits import LimitWatch, rlimits
 from box_agent.drivers.forking.loading import Apart, Late, Unclean, below, load
 from box_agent.drivers.forking.peers import close_all
+from box_agent.drivers.forking.steps import Work
 from box_agent.drivers.forking.templates import Pidfd, TemplateGone, TemplateProcess
 from box_agent.worker import processes
 from box_agent.worker.processes import MARKER
-from schemas.box import BoxDefinition, CacheEntry, Resources, RunStep, SpawnRequest, WarmState, codes_of
+from schemas.box import BoxDefinition, CacheEntry, Resources, SpawnRequest, WarmState, codes_of
 from schemas.errors import AlreadyExists, BoxDied, BoxhubError, DeadlineExceeded, DriverUnavailable, LimitExceeded
 from schemas.node import DriverInfo
 
@@ -94,10 +95,8 @@ class ForkingDriver(ABC):
         """The first template, with the platform's imports only."""
 
     @abstractmethod
-    async def _carry_out(
-        self, step: RunStep, directory: Path, packages: Sequence[Path], variables: Mapping[str, str]
-    ) -> None:
-        """A command of the environment; see `environment.CarryOut`."""
+    async def _carry_out(self, work: Work) -> None:
+        """A command of the environment; see `steps.CarryOut`."""
 
     @abstractmethod
     async def _derive(

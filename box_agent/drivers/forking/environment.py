@@ -19,23 +19,20 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-from weakref import WeakSet
+from typing import TYPE_CHECKING
+from weakref import WeakSet, WeakValueDictionary
 
 from box_agent.driver import LayerState
-from box_agent.worker import processes
+from box_agent.drivers.forking.steps import LAYER, SCRATCH, CarryOut, Work
 from schemas.box import BoxDefinition, CacheEntry, FilesStep, PipStep, RunStep, Step
-from schemas.errors import DeadlineExceeded, SkillFailed
+from schemas.errors import SkillFailed
 from schemas.tree import split_path
 
 if TYPE_CHECKING:
     from box_agent.driver import Blobs
-
-_SAID_BYTES: Final = 8000
-_PIP_S: Final = 900.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,19 +47,14 @@ class Environment:
     variables: Mapping[str, str]
     empty: bool
     """There is nothing in ``directory``, so nothing to lay."""
+    shown: Mapping[str, str] = field(default_factory=dict)
+    """Path in a template → directory of this machine that is seen there besides, where there is a wall at all."""
     expires_at: float | None = None
     """When its first layer becomes too old to be used for further boxes."""
 
     @property
     def expired(self) -> bool:
         return self.expires_at is not None and time.time() >= self.expires_at
-
-
-CarryOut = Callable[[RunStep, Path, Sequence[Path], Mapping[str, str]], Awaitable[None]]
-"""Runs one command with everything it starts, in a directory, with packages on the path and these variables.
-
-Raises `SkillFailed` with its output when it fails, `DeadlineExceeded` at its time limit. Cancelled, it has ended.
-"""
 
 
 class Environments:
@@ -74,6 +66,7 @@ class Environments:
         self._carry_out = carry_out
         self._used: WeakSet[Environment] = WeakSet()
         self._held: list[set[Path]] = []  # of builds under way
+        self._making: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._lock = threading.Lock()  # `prune` runs in a thread
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -94,7 +87,7 @@ class Environments:
             directory = await self._directory(_chain(definition), packages, variables, blobs, held)
             empty = not await asyncio.to_thread(lambda: any(directory.iterdir()))
             expiries = [layer.expires_at for layer in self.layers(definition) if layer.expires_at is not None]
-            made = Environment(directory, tuple(packages), variables, empty, min(expiries, default=None))
+            made = Environment(directory, tuple(packages), variables, empty, expires_at=min(expiries, default=None))
             with self._lock:
                 self._used.add(made)
         finally:
@@ -202,26 +195,32 @@ class Environments:
     # --- packages -----------------------------------------------------------------------------------------------------
 
     def _pip_layer(self, step: PipStep) -> Path:
-        digest = _digest(["pip", sorted(step.packages), dict(sorted(step.wheels.items())), sys.version])
-        return self._home / self._dated(f"pip-{digest}", step)
+        return self._home / self._dated(_pip_digest(step), step)
 
     async def _packages(self, step: PipStep, blobs: Blobs, held: set[Path]) -> Path:
-        target = self._pip_layer(step)
-        if self._there(target, held):
+        async with self._only_one(_pip_digest(step)):
+            target = self._pip_layer(step)
+            if self._there(target, held):
+                return target
+            with tempfile.TemporaryDirectory(prefix=".partial-", dir=self._home) as partial:
+                directory = Path(partial) / "packages"
+                directory.mkdir()
+                (directory / SCRATCH).mkdir()
+                wheels = await _lay_wheels(step, directory, blobs)
+                await self._carry_out(Work.installing(step.packages, wheels, directory, self._variables))
+                layer = directory / LAYER
+                if layer.is_symlink() or (layer.exists() and not layer.is_dir()):  # a link would be followed
+                    raise SkillFailed(f"{step.packages} put something else in place of their layer", type="StepFailed")
+                layer.mkdir(exist_ok=True)
+                if _is_dated(step):
+                    target = self._home / self._date(target.name.rpartition("-")[0])
+                    held.add(target)
+                _publish(layer, target)
             return target
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=self._home) as partial:
-            layer = Path(partial) / "layer"
-            wheels = await _lay_wheels(step, Path(partial), blobs)
-            wanted = [*step.packages, *step.wheels]
-            arguments = [*command, "--target", str(layer), "--", *step.packages, *wheels]
-            await _run(arguments, Path(partial), self._variables, _PIP_S, f"pip install {' '.join(wanted)}")
-            layer.mkdir(exist_ok=True)
-            if _is_dated(step):
-                target = self._home / self._date(target.name.rpartition("-")[0])
-                held.add(target)
-            _publish(layer, target)
-        return target
+
+    def _only_one(self, layer: str) -> asyncio.Lock:
+        """Held by whoever makes the layer: the next one finds it made."""
+        return self._making.setdefault(layer, asyncio.Lock())
 
     # --- files and commands -------------------------------------------------------------------------------------------
 
@@ -251,10 +250,9 @@ class Environments:
             return self._work(prints[-1])
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=self._home) as partial:
             work = Path(partial) / "work"
+            work.mkdir()
             if done > 0:
                 await asyncio.to_thread(_copy_sources, self._work(prints[done]), work)
-            else:
-                work.mkdir()
             name = prints[max(done, 0)]
             for index in range(max(done, 0), len(chain)):
                 step = chain[index]
@@ -262,14 +260,28 @@ class Environments:
                 if isinstance(step, FilesStep):
                     await _lay(step, work, blobs)
                 elif isinstance(step, RunStep):
-                    await self._carry_out(step, work, packages, variables)
-                    if _is_dated(step):
-                        name = self._date(name)
-                    if index + 1 < len(chain):
-                        await asyncio.to_thread(self._keep, work, name)
-            held.add(self._work(name))
-            _publish(work, self._work(name))
+                    async with self._only_one(name):
+                        name = await self._ran(step, name, Work.of(step, work, packages, variables), held)
+            if not self._there(self._work(name), held):
+                _publish(work, self._work(name))
         return self._work(name)
+
+    async def _ran(self, step: RunStep, name: str, work: Work, held: set[Path]) -> str:
+        """Name of the layer; its content is in the directory then, whoever carried it out."""
+        made = self._dated(name, step)
+        if self._there(self._work(made), held):  # somebody else, while we were on our way here
+            await asyncio.to_thread(_start_over, work.directory, self._work(made))
+            return made
+        await self._carry_out(work)
+        if _is_dated(step):
+            name = self._date(name)
+        held.add(self._work(name))
+        try:
+            await asyncio.to_thread(self._keep, work.directory, name)
+        except shutil.Error as error:  # of what it left, which is neither file, directory nor link, or not readable
+            said = "; ".join(f"{path}: {why}" for path, _, why in error.args[0][:4])
+            raise SkillFailed(f"step {step.command!r} left what cannot be kept: {said}", type="StepFailed") from error
+        return name
 
     def _work(self, digest: str) -> Path:
         return self._home / f"work-{digest}"
@@ -285,9 +297,16 @@ def _chain(definition: BoxDefinition) -> list[Step]:
     return [step for step in definition.steps if not isinstance(step, PipStep)]
 
 
+def _start_over(work: Path, layer: Path) -> None:
+    shutil.rmtree(work)
+    work.mkdir()
+    _copy_sources(layer, work)
+
+
 def _copy_sources(source: Path, target: Path) -> None:
     """All but compiled modules: a file that goes over its source within the same second would not be noticed."""
-    shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(source, target, symlinks=True, ignore=ignored, dirs_exist_ok=True)
 
 
 def _is_dated(step: Step) -> bool:
@@ -318,12 +337,16 @@ def _size(path: Path) -> int:
     return total
 
 
+def _pip_digest(step: PipStep) -> str:
+    return f"pip-{_digest(['pip', sorted(step.packages), dict(sorted(step.wheels.items())), sys.version])}"
+
+
 async def _lay_wheels(step: PipStep, folder: Path, blobs: Blobs) -> list[str]:
     """pip reads a wheel's name, which a blob does not have."""
     for name, digest in step.wheels.items():
         source = await blobs.path(digest)
         await asyncio.to_thread(shutil.copyfile, source, folder.joinpath(*split_path(name)))
-    return [str(folder / name) for name in sorted(step.wheels)]
+    return sorted(step.wheels)
 
 
 async def lay(environment: Environment, directory: Path) -> frozenset[str]:
@@ -357,12 +380,21 @@ def _lay_missing(source: Path, directory: Path) -> frozenset[str]:
 
 async def _lay(step: FilesStep, work: Path, blobs: Blobs) -> None:
     for path, digest in step.files.items():
-        names = split_path(path)
+        *folders, name = split_path(path)
         source = await blobs.path(digest)
-        target = work.joinpath(*names)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target = _folder(work, folders) / name
         target.unlink(missing_ok=True)  # a command may have made it a link to somewhere else
         await asyncio.to_thread(shutil.copyfile, source, target)
+
+
+def _folder(work: Path, names: Sequence[str]) -> Path:
+    """A directory below ``work``, really: a command may have put links to somewhere else on the way to it."""
+    for name in names:
+        work = work / name
+        if work.is_symlink() or not work.is_dir():
+            work.unlink(missing_ok=True)
+            work.mkdir()
+    return work
 
 
 def _publish(made: Path, target: Path) -> None:
@@ -372,50 +404,6 @@ def _publish(made: Path, target: Path) -> None:
     except OSError:
         if not target.exists():
             raise
-
-
-async def run_here(step: RunStep, directory: Path, packages: Sequence[Path], variables: Mapping[str, str]) -> None:
-    """`CarryOut` as a process beside this one."""
-    await _run(["/bin/sh", "-c", step.command], directory, variables, step.timeout_s, step.command)
-
-
-async def _run(
-    arguments: Sequence[str], directory: Path, variables: Mapping[str, str], timeout_s: float, what: str
-) -> None:
-    """One command with everything it starts. Ends the tree at the deadline and when cancelled."""
-    process = await asyncio.create_subprocess_exec(
-        *arguments,
-        cwd=directory,
-        env={**variables, "HOME": str(directory.parent)},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-        umask=0o022,  # boxes may run as another user than this process
-    )
-    try:
-        async with asyncio.timeout(timeout_s):
-            output, _ = await process.communicate()
-    except TimeoutError:
-        raise DeadlineExceeded(
-            f"step {what!r} did not end within {timeout_s:g} s", timeout="step", seconds=timeout_s
-        ) from None
-    finally:
-        if process.returncode is None:
-            processes.kill_tree(process.pid)
-            await process.wait()
-    if process.returncode != 0:
-        raise step_failed(what, process.returncode, output.decode(errors="replace"))
-
-
-def step_failed(what: str, exit_code: int | None, output: str) -> SkillFailed:
-    said = output[-_SAID_BYTES:].strip()
-    return SkillFailed(
-        f"step {what!r} ended with exit code {exit_code}: {said or 'it printed nothing'}",
-        type="StepFailed",
-        exit_code=exit_code,
-        output=said,
-    )
 
 
 def _digest(content: object) -> str:

@@ -148,10 +148,12 @@ class TemplateProcess:
             raise InvalidInput(f"environment and limits take {len(data)} bytes, {ORDER_BYTES} are allowed")
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
+        heard: Answer | None = None
         try:
             async with asyncio.timeout(timeout_s):
                 await self._send(data, fds)
-                return await answer
+                heard = await answer
+            return heard
         except TimeoutError:
             self.process.send(signal.SIGKILL)  # it is stuck; the next who needs it makes a new one
             raise DeadlineExceeded(
@@ -161,6 +163,8 @@ class TemplateProcess:
             ) from None
         finally:
             del self._waiting[number]
+            if heard is None:
+                _leave(answer)
 
     async def _send(self, data: bytes, fds: Sequence[int]) -> None:
         while True:
@@ -250,6 +254,12 @@ class TemplateProcess:
         """With everything below it: for a template that never became ready, so has no boxes. Blocks for a moment."""
         if not self.process.ended.is_set():
             processes.kill_tree(self.process.pid)
+
+
+def _leave(answer: asyncio.Future[Answer]) -> None:
+    """Nobody waits for it any more, though it may have come: an error is seen so, descriptors are closed."""
+    if not answer.cancel() and not answer.cancelled() and answer.exception() is None:
+        close_all(answer.result().fds)
 
 
 def template_pair() -> tuple[socket.socket, socket.socket]:

@@ -13,7 +13,9 @@ On the node's side:
 ==============  ==========================================================
 ``driver``      `LocalDriver`: the ground held, places made, boxes settled
 ``seen``        an environment as a Box sees it
-``builder``     the box in which the commands of an environment run
+``builder``     the box in which steps of an environment run
+``building``    what that box is made from, and the step carried out in it
+``sources``     where pip gets packages from, as that box sees it
 ``identity``    as whom boxes run on this machine
 ``trial``       whether it works here: by doing, and why not
 ``cgroups``     limits of a whole box, where the machine lets us set them

@@ -1,4 +1,4 @@
-"""`Builder`: the box in which the commands of an environment run."""
+"""`Builder`: the box in which a step of an environment runs, be it a command or pip."""
 
 from __future__ import annotations
 

@@ -10,15 +10,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
-from box_agent.driver import CallRequest, Template
+from box_agent.driver import Template
 from box_agent.drivers.forking.cache import Warm
 from box_agent.drivers.forking.driver import LAUNCH_S, MAX_TEMPLATES, ForkingDriver, Place
-from box_agent.drivers.forking.environment import Environment, step_failed
+from box_agent.drivers.forking.environment import Environment
 from box_agent.drivers.forking.limits import DEFAULT_PIDS, OPEN_FILES
 from box_agent.drivers.forking.peers import close_all
+from box_agent.drivers.forking.steps import Work
 from box_agent.drivers.forking.templates import Pidfd, TemplateGone, TemplateProcess
 from box_agent.drivers.local import rootfs
-from box_agent.drivers.local.builder import Builder
+from box_agent.drivers.local.building import Building
 from box_agent.drivers.local.cgroups import Cgroups
 from box_agent.drivers.local.identity import box_identity, hand_over
 from box_agent.drivers.local.lending import Lending
@@ -26,9 +27,8 @@ from box_agent.drivers.local.ports import Forwarders
 from box_agent.drivers.local.seen import as_seen, for_boxes
 from box_agent.drivers.local.trial import NoBlobs, Unheard, before_trying, explain
 from box_agent.worker import processes
-from schemas.box import BoxDefinition, Policy, Resources, RunStep, SpawnRequest
+from schemas.box import BoxDefinition, Resources, SpawnRequest
 from schemas.errors import BoxDied, BoxhubError, LimitExceeded
-from schemas.ids import new_id
 from schemas.node import DriverInfo
 
 _TRIAL_S: Final = 10.0
@@ -36,6 +36,8 @@ _END_S: Final = 2.0
 _LEND_S: Final = 10.0
 _SCRATCH_BYTES: Final = 256 * 1024 * 1024
 """Of ``/tmp``, ``/dev/shm`` and the home directory together, in memory, unless the box's ``disk_bytes`` is less."""
+_OWN: Final = {"HOME": rootfs.HOME, "TMPDIR": "/tmp", "USER": "box", "LOGNAME": "box"}  # noqa: S108 - its own
+"""Of templates too: what ``setup`` leaves in these directories every box begins with a copy of."""
 _MORE_PROCESSES: Final = 64
 """Than the limit says are not possible at all; between the two the box is ended, and told why."""
 
@@ -55,10 +57,15 @@ class LocalDriver(ForkingDriver):
         template_bytes: int = 0,
         *,
         lending: Lending | None = None,
+        build_bytes: int = 0,
     ) -> None:
-        """``lending``: which directories boxes may be granted; without it all that are nobody's secrets."""
-        super().__init__(home, variables, max_templates, template_bytes)
+        """``lending``: which directories boxes may be granted; without it all that are nobody's secrets.
+
+        ``build_bytes``: disk that one step of an environment may take; 0: half of what is free when it begins.
+        """
+        super().__init__(home, {**variables, **_OWN}, max_templates, template_bytes)
         self._lending = lending or Lending([home])
+        self._build_bytes = build_bytes
         self._root = self._home / "root"
         self._root.mkdir(exist_ok=True, mode=0o700)
         self._nothing = self._home / "nothing"
@@ -113,29 +120,21 @@ class LocalDriver(ForkingDriver):
 
     # --- commands of an environment -----------------------------------------------------------------------------------
 
-    async def _carry_out(
-        self, step: RunStep, directory: Path, packages: Sequence[Path], variables: Mapping[str, str]
-    ) -> None:
-        """In a box of its own whose workspace is ``directory``. It has the network: commands fetch things."""
-        box = new_id("build")
-        code = self._home / "builder"
-        definition, blobs = Builder().pack()
-        await asyncio.to_thread(code.write_bytes, blobs[definition.code])
-        definition = definition.model_copy(update={"fingerprint": box, "policy": Policy(network="full")})
-        environment = Environment(self._nothing, tuple(packages), variables, empty=True)
-        process, _ = await self._prepare(definition, environment, [code], self._fresh)
+    async def _carry_out(self, work: Work) -> None:
+        """In a box of its own, whose workspace is the directory. It has the machine's network if the work needs it."""
+        building = Building.of(work, self._nothing, self._variables, self._build_bytes, moved=True)
+        code = await asyncio.to_thread(building.write_code, self._home)
+        process, _ = await self._prepare(building.definition, building.environment, [code], self._fresh)
         try:
-            warm = Warm(Template(box, "local", 0.0), definition, NoBlobs(), environment, process)
-            handle = await self._start(warm, box, directory, Unheard())
+            template = Template(building.box, "local", 0.0)
+            warm = Warm(template, building.definition, NoBlobs(), building.environment, process)
+            handle = await self._start(warm, building.box, work.directory, Unheard())
             try:
-                arguments = {"command": step.command, "timeout_s": step.timeout_s}
-                done = await handle.call(CallRequest(box, "carry_out", (), arguments))
+                await building.carry_out(handle)
             finally:
                 await handle.stop(0)
         finally:
             await self._discard(process)
-        if done["exit_code"] != 0:
-            raise step_failed(step.command, done["exit_code"], done["output"])
 
     # --- templates ----------------------------------------------------------------------------------------------------
 
@@ -149,8 +148,9 @@ class LocalDriver(ForkingDriver):
     ) -> TemplateProcess:
         self._forget_stages()
         seen = self._seen(environment)
-        sources = (environment.directory, *environment.packages)
-        binds = dict(zip(map(str, (seen.directory, *seen.packages)), map(str, sources), strict=True))
+        made = (environment.directory, *environment.packages)
+        binds = dict(zip(map(str, (seen.directory, *seen.packages)), map(str, made), strict=True))
+        binds.update(seen.shown)
         policy = definition.policy
         granted = await asyncio.to_thread(self._lending.granted, policy.mounts) if policy.mounts else {}
         details = {"root": str(self._root), "binds": binds, "granted": granted, "network": policy.network == "full"}
@@ -222,7 +222,7 @@ class LocalDriver(ForkingDriver):
         scratch_bytes = min(resources.disk_bytes or _SCRATCH_BYTES, _SCRATCH_BYTES)
         return Place(
             Path(rootfs.WORKSPACE),
-            {"HOME": rootfs.HOME, "TMPDIR": "/tmp", "USER": "box", "LOGNAME": "box"},  # noqa: S108 - its own
+            _OWN,
             {"caps": _caps(resources), "scratch_bytes": scratch_bytes, "ports": bool(ports)},
             (*lent, *groups),
         )

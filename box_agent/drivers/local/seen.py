@@ -5,15 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Final
 
 from box_agent.drivers.forking.environment import Environment
 from box_agent.drivers.local import rootfs
-
-_NOT_FOR_BOXES: Final = ("PIP_*", "*_proxy", "*_PROXY")
-"""Where packages come from may have a credential in it; a box has no network anyway."""
+from box_agent.drivers.local.sources import only_for_pip
 
 
 def as_seen(environment: Environment) -> Environment:
@@ -35,9 +31,5 @@ def as_seen(environment: Environment) -> Environment:
 
 
 def for_boxes(variables: Mapping[str, str]) -> dict[str, str]:
-    """Those of the node's that a box may see."""
-    return {
-        name: value
-        for name, value in variables.items()
-        if not any(fnmatchcase(name, pattern) for pattern in _NOT_FOR_BOXES)
-    }
+    """Those of the node's that a box may see; it has no network to fetch packages through anyway."""
+    return {name: value for name, value in variables.items() if not only_for_pip(name)}

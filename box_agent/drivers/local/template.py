@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ from box_agent.worker import kernel
 from box_agent.worker.frames import Wire
 from box_agent.worker.keeper import Keeper, keep
 from box_agent.worker.template import Template
-from schemas.errors import BoxDied
+from schemas.errors import BoxDied, BoxhubError, LimitExceeded
 
 
 class LoneKeeper(Keeper):
@@ -104,7 +105,7 @@ class StagedTemplate(Template):
             try:
                 landing.land({**order, "covered": self._covered, "network": self._network}, lent)
             except BaseException as error:  # noqa: BLE001 - whoever spawned must hear it
-                said = BoxDied(f"{order['box']} could not be made: {type(error).__name__}: {error}")
+                said = _refusal(order, error)
                 Wire(sock).send({"t": "failed", "error": said.to_info().model_dump(mode="json")})
                 os._exit(1)
             os.close(lent.workspace)
@@ -117,6 +118,15 @@ class StagedTemplate(Template):
             return InitKeeper(control, work, landed, network=self._network)
 
         keep(keeper, [worker, *lent.for_worker, landed_write])
+
+
+def _refusal(order: dict[str, Any], error: BaseException) -> BoxhubError:
+    """Why the box could not be made; copying what ``setup`` left is the one thing that its own limit may forbid."""
+    box, allowed = order["box"], order["scratch_bytes"]
+    if isinstance(error, OSError) and f"[Errno {errno.ENOSPC}]" in str(error):
+        said = f"{box}: setup() left more in its home, /tmp and /dev/shm than the {allowed} bytes a box may have there"
+        return LimitExceeded(said, limit="disk_bytes", allowed=allowed, box=box)
+    return BoxDied(f"{box} could not be made: {type(error).__name__}: {error}")
 
 
 def _own_pids() -> int:

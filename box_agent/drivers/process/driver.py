@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from box_agent.drivers.forking.cache import Warm
 from box_agent.drivers.forking.driver import LAUNCH_S, ForkingDriver, Place
-from box_agent.drivers.forking.environment import Environment, run_here
+from box_agent.drivers.forking.environment import Environment
+from box_agent.drivers.forking.steps import Work, run_here
 from box_agent.drivers.forking.templates import TemplateProcess
 from box_agent.worker import processes
-from schemas.box import BoxDefinition, Resources, RunStep
+from schemas.box import BoxDefinition, Resources
 from schemas.errors import BoxhubError, LimitExceeded
 from schemas.node import DriverInfo
 
@@ -37,10 +37,8 @@ class ProcessDriver(ForkingDriver):
     async def _launch(self) -> TemplateProcess:
         return await TemplateProcess.launch(self._variables, self._home, _BOOT, LAUNCH_S)
 
-    async def _carry_out(
-        self, step: RunStep, directory: Path, packages: Sequence[Path], variables: Mapping[str, str]
-    ) -> None:
-        await run_here(step, directory, packages, variables)
+    async def _carry_out(self, work: Work) -> None:
+        await run_here(work)
 
     async def _derive(
         self, base: TemplateProcess, definition: BoxDefinition, environment: Environment

@@ -39,7 +39,7 @@ def _readable(wanted: Wanted) -> list[str]:
     etc: Sequence[str] = rootfs.ETC + (rootfs.ETC_NETWORK if wanted.network else ())
     paths = ["/usr", "/proc", *(f"/{name}" for name in rootfs.SYSTEM), *(f"/etc/{name}" for name in etc)]
     paths += [*rootfs.readable(), *(f"/dev/{name}" for name in _DEVICES)]
-    paths += map(str, (wanted.environment.directory, *wanted.environment.packages))
+    paths += map(str, (wanted.environment.directory, *wanted.environment.packages, *wanted.environment.shown.values()))
     return [path for path in dict.fromkeys(paths) if Path(path).exists()]
 
 

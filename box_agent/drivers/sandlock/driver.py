@@ -26,8 +26,12 @@ class SandlockDriver(ContainedDriver):
 
     boot: ClassVar[str] = BOOT.format(module="box_agent.drivers.sandlock.inside")
 
-    def __init__(self, home: Path, variables: Mapping[str, str], max_templates: int = MAX_TEMPLATES) -> None:
-        super().__init__(home, variables, max_templates)
+    moved: ClassVar[bool] = False
+
+    def __init__(
+        self, home: Path, variables: Mapping[str, str], max_templates: int = MAX_TEMPLATES, *, build_bytes: int = 0
+    ) -> None:
+        super().__init__(home, variables, max_templates, build_bytes=build_bytes)
         self._info = DriverInfo(
             name="sandlock", isolation="landlock", branching="fs", available=False, reason="it was not tried yet"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,31 +25,19 @@ from schemas.ids import new_id
 
 VARIABLES = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "FROM_THE_NODE": "yes"}
 
-Make = Callable[[Path], Driver]
-
-
-def _local(request: pytest.FixtureRequest) -> Make:
-    return lambda home: LocalDriver(home, VARIABLES)
-
-
-def _sandlock(request: pytest.FixtureRequest) -> Make:
-    return lambda home: SandlockDriver(home, VARIABLES)
-
-
-def _process(request: pytest.FixtureRequest) -> Make:
-    return lambda home: ProcessDriver(home, VARIABLES)
+Make = Callable[[Path, Mapping[str, str]], Driver]
 
 
 def _container(request: pytest.FixtureRequest) -> Make:
     socket = request.getfixturevalue("podman").socket
-    return lambda home: ContainerDriver(home, VARIABLES, socket=socket)
+    return lambda home, variables: ContainerDriver(home, variables, socket=socket)
 
 
 DRIVERS: dict[str, Callable[[pytest.FixtureRequest], Make]] = {
     "container": _container,
-    "local": _local,
-    "process": _process,
-    "sandlock": _sandlock,
+    "local": lambda request: LocalDriver,
+    "process": lambda request: ProcessDriver,
+    "sandlock": lambda request: SandlockDriver,
 }
 
 
@@ -179,26 +167,32 @@ def refused() -> dict[str, str]:
 
 
 @pytest.fixture(params=sorted(DRIVERS))
-async def bench(request: pytest.FixtureRequest, refused: dict[str, str], tmp_path: Path) -> AsyncIterator[Workbench]:
-    """After each test: no process, no descriptor, no folder of a box more than before."""
-    make = DRIVERS[request.param](request)
+async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Workbench]:
+    async with opened(request.param, request, tmp_path) as made:
+        yield made
+
+
+@asynccontextmanager
+async def opened(name: str, request: pytest.FixtureRequest, folder: Path, **variables: str) -> AsyncIterator[Workbench]:
+    """In the end: no process, no descriptor, no folder of a box more than before."""
+    make, refused = DRIVERS[name](request), request.getfixturevalue("refused")
     descriptors = open_descriptors()
     async with AsyncExitStack() as stack:
-        driver = make(tmp_path / "driver")
-        made = Workbench(driver, tmp_path)
+        driver = make(folder / "driver", VARIABLES | variables)
+        made = Workbench(driver, folder)
         below = made.processes()
         stack.push_async_callback(driver.aclose)
-        if driver.info.warm or driver.info.name not in refused:
-            refused[driver.info.name] = await refusal(driver)
-        if refused[driver.info.name]:
-            pytest.skip(refused[driver.info.name])
+        if driver.info.warm or name not in refused:
+            refused[name] = await refusal(driver)
+        if refused[name]:
+            pytest.skip(refused[name])
         yield made
     assert made.processes() - below == set()
     assert processes.marked(frozenset(made.spawned)) == {}
     assert open_descriptors() == descriptors
-    if request.param == "container":
+    if name == "container":
         assert request.getfixturevalue("podman").run("ps", "--all", "--quiet") == ""
-    assert list((tmp_path / "driver" / "boxes").iterdir()) == []
+    assert list((folder / "driver" / "boxes").iterdir()) == []
 
 
 def _is_engine(pid: int) -> bool:

@@ -100,7 +100,7 @@ async def test_packages_are_there_for_skills_and_commands(bench: Workbench, tmp_
         return str(package.TEXT)
 
     path = wheel(tmp_path, "boxhub_conformance_package", "from a wheel")
-    box = Workshop().skill(imported).pip(str(path)).run(
+    box = Workshop().skill(imported).pip(path).run(
         "python -c 'import boxhub_conformance_package as p; print(p.TEXT)' > printed"
     )  # fmt: skip
     live = await bench.spawn(box)

@@ -106,6 +106,17 @@ class Workshop(Box):
         return "allowed"
 
 
+class Unready(Box):
+    """Its set-up fails."""
+
+    def setup(self) -> None:
+        raise RuntimeError("not today")
+
+    @skill
+    def wait(self) -> None:
+        """Nobody gets here."""
+
+
 class Slow(Box):
     """Async skills."""
 

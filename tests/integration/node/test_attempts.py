@@ -13,7 +13,7 @@ from box_agent.node.service import Node
 from box_agent.worker.processes import alive
 from schemas.errors import BoxDied, DeadlineExceeded, SkillFailed, SkillNotFound
 from schemas.task import Retry, Timeouts
-from tests.integration.node.boxes import Slow, Workshop
+from tests.integration.node.boxes import Slow, Unready, Workshop
 from tests.integration.node.conftest import StartNode
 from tests.integration.node.waiting import until
 
@@ -27,7 +27,7 @@ async def test_every_attempt_gets_a_box_of_its_own(node: Node, planner: Agent) -
     handles = [await planner.delegate("workshop", "pid") for _ in range(6)]
     pids = [await handle.result(timeout_s=20) for handle in handles]
     assert len(set(pids)) == 6
-    boxes = [(await handle.get()).attempts[0].box for handle in handles]
+    boxes = [(await handle.get()).attempts[-1].box for handle in handles]  # before it, some may have been refused
     assert len(set(boxes)) == 6
     assert all(box.startswith("workshop-") for box in boxes)
     await until(lambda: not node.boxes.records())
@@ -61,6 +61,16 @@ async def test_what_the_skill_raised_is_the_tasks_error(node: Node, planner: Age
     unknown = await planner.delegate("workshop", "nothing")
     with pytest.raises(SkillNotFound, match="add"):
         await unknown.result(timeout_s=20)
+
+
+async def test_an_attempt_names_its_box_although_that_came_to_nothing(node: Node, planner: Agent) -> None:
+    await register(planner, Unready)
+    handle = await planner.delegate("unready", "wait", retry=Retry(max_attempts=2, initial_s=0))
+    with pytest.raises(SkillFailed, match="not today"):
+        await handle.result(timeout_s=20)
+    boxes = [attempt.box for attempt in (await handle.get()).attempts if attempt.state != "refused"]
+    assert len(set(boxes)) == 2
+    assert all(box.startswith("unready-") for box in boxes)
 
 
 async def test_a_worker_killed_in_an_attempt_is_tried_again(node: Node, planner: Agent, tmp_path: Path) -> None:
