@@ -203,7 +203,7 @@ async def test_a_cancelled_writer_leaves_all_or_nothing(objects, tmp_path, turns
         assert await objects.sweep(0) == 0
 
 
-async def test_what_is_deleted_while_it_is_touched_does_not_come_back_empty(objects, machine, tmp_path):
+async def test_what_is_deleted_while_it_is_touched_does_not_come_back_empty(objects, machine, monkeypatch):
     if not isinstance(objects, JetStreamObjects):
         assert await objects.touch(blob_hash(DATA)) is False, "what cannot be touched is written again"
         return
@@ -211,11 +211,11 @@ async def test_what_is_deleted_while_it_is_touched_does_not_come_back_empty(obje
     publish = objects._publish_meta
 
     async def late(name, doc, headers):
-        objects._publish_meta = publish
+        monkeypatch.setattr(objects, "_publish_meta", publish)
         assert await objects.delete(digest) is True
         await publish(name, doc, headers)
 
-    objects._publish_meta = late
+    monkeypatch.setattr(objects, "_publish_meta", late)
     assert await objects.touch(digest) is False
     assert await objects.stat(digest) is None
     await machine("a").put(DATA)
