@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from box_agent.bus.connection import Connection
-from box_agent.bus.jetstream import NO_MESSAGE, STREAM_NOT_FOUND, JetStreamError, api, find_or_create
+from box_agent.bus.jetstream import STREAM_NOT_FOUND, JetStreamError, find_or_create, stored_message
 from box_agent.bus.replies import status_of
 from schemas.errors import BusUnavailable, Conflict
 from schemas.ids import check_name
@@ -168,13 +168,9 @@ class Leases:
 
     async def read(self, name: str) -> Lease | None:
         """What the stream's leader says; ``None`` when it expired or never was."""
-        try:
-            answer = await api(self._connection, f"STREAM.MSG.GET.{_STREAM}", {"last_by_subj": _subject(name)})
-        except JetStreamError as error:
-            if error.api_code == NO_MESSAGE:
-                return None
-            raise
-        message = answer["message"]
+        message = await stored_message(self._connection, _STREAM, {"last_by_subj": _subject(name)})
+        if message is None:
+            return None
         body = msgspec.json.decode(b'"%s"' % message.get("data", "").encode(), type=bytes)  # base64
         return Lease(body.decode(), int(message["seq"]))
 

@@ -47,6 +47,8 @@ class Connection:
         self.faults = Faults(agent=name)
         self.on_cut: list[Callable[[], None]] = []
         self.on_reconnect: list[Callable[[], None]] = []
+        self.filled: set[str] = set()
+        """Streams that are known to have held messages; see `jetstream.stored_message`."""
         self._url = url
         self._scope = Scope()
         self._client = Client()
@@ -277,6 +279,7 @@ class Connection:
             callback()
 
     def _announce_up(self) -> None:
+        self.filled.clear()  # it may be another server, or one that lost its store
         self._up.set()
         for callback in list(self.on_reconnect):
             callback()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from box_agent.bus.consumers import digest
-from box_agent.bus.jetstream import DELETE_FAILED, NO_MESSAGE, STREAM_NOT_FOUND, JetStreamError, api, next_message
+from box_agent.bus.jetstream import DELETE_FAILED, STREAM_NOT_FOUND, JetStreamError, api, stored_message
 from schemas import envelope as envelopes
 from schemas import subjects
 from schemas.deadletter import DeadLetter
@@ -97,7 +97,7 @@ class DeadLetters:
         letters: list[DeadLetter] = []
         sequence = 1
         while len(letters) < limit:
-            found = await next_message(self._connection, self._stream, subject, sequence)
+            found = await self._stored({"seq": sequence, "next_by_subj": subject})
             if found is None:
                 break
             letters.append(_opened(found))
@@ -106,13 +106,10 @@ class DeadLetters:
 
     async def get(self, sequence: int) -> DeadLetter:
         """Raises `NotFound`."""
-        try:
-            answer = await api(self._connection, f"STREAM.MSG.GET.{self._stream}", {"seq": sequence})
-        except JetStreamError as error:
-            if error.api_code not in (NO_MESSAGE, STREAM_NOT_FOUND):
-                raise
-            raise NotFound(f"no dead letter {sequence}; it was redriven, removed or never there") from error
-        return _opened(answer["message"])
+        found = await self._stored({"seq": sequence})
+        if found is None:
+            raise NotFound(f"no dead letter {sequence}; it was redriven, removed or never there")
+        return _opened(found)
 
     async def redrive(self, sequence: int) -> int:
         """Publish it again where it was published first, and remove the dead letter; the new stream sequence.
@@ -137,6 +134,14 @@ class DeadLetters:
         except JetStreamError as error:
             if error.api_code not in (DELETE_FAILED, STREAM_NOT_FOUND):  # the former is what it says of one not there
                 raise
+
+    async def _stored(self, wanted: dict[str, Any]) -> dict[str, Any] | None:
+        try:
+            return await stored_message(self._connection, self._stream, wanted)
+        except JetStreamError as error:
+            if error.api_code != STREAM_NOT_FOUND:  # made with the first letter
+                raise
+            return None
 
 
 def _opened(message: dict[str, Any]) -> DeadLetter:

@@ -99,11 +99,25 @@ async def find_or_create(connection: Connection, config: dict[str, Any]) -> dict
 
 async def next_message(connection: Connection, stream: str, filter: str, sequence: int) -> dict[str, Any] | None:
     """The first stored message at or after ``sequence`` whose subject matches, if there is one."""
+    return await stored_message(connection, stream, {"seq": sequence, "next_by_subj": filter})
+
+
+async def stored_message(connection: Connection, stream: str, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """The message, as the server's ``STREAM.MSG.GET`` gives it, if it is there.
+
+    A server before 2.10 dies when it is asked this of a stream that is being made just now, which has no store yet. So
+    it is asked of streams only that were seen to hold messages. Raises `JetStreamError` when there is no such stream.
+    """
     try:
-        answer = await api(connection, f"STREAM.MSG.GET.{stream}", {"seq": sequence, "next_by_subj": filter})
+        if stream not in connection.filled:
+            if not (await api(connection, f"STREAM.INFO.{stream}"))["state"]["messages"]:
+                return None
+            connection.filled.add(stream)
+        answer = await api(connection, f"STREAM.MSG.GET.{stream}", wanted)
     except JetStreamError as error:
-        if error.api_code in (NO_MESSAGE, STREAM_NOT_FOUND):
+        if error.api_code == NO_MESSAGE:
             return None
+        connection.filled.discard(stream)
         raise
     message: dict[str, Any] = answer["message"]
     return message

@@ -120,10 +120,14 @@ class JetStreamStore(ObjectStore):
                 if error.err_code != _NAME_IN_USE and attempt == _TRIES - 1:
                     raise StoreUnavailable(f"bucket {bucket}: {error.description}") from error
                 if error.err_code == _NAME_IN_USE:
-                    return
+                    break
                 await asyncio.sleep(_PAUSE_S)
             else:
-                return
+                break
+        # Servers before 2.10 die when they are asked for a message of a stream that somebody makes at this moment; this
+        # kind of question they hear only when it is made.
+        with contextlib.suppress(NotFoundError):
+            await self.ask(lambda js: js.get_last_msg(str(config.name), f"$O.{bucket}.M.-", direct=True))
 
     async def aclose(self) -> None:
         if not self._closed:
