@@ -193,8 +193,7 @@ class Branches:
         """Put what the branch changed on top of its parent's present head, which becomes its base.
 
         So with its key-values; what was said stays as it is, and the commit joins it. One write; what works on the
-        branch meanwhile finds a head that has moved. Raises `MergeConflict`: then nothing
-        has changed; `TerminalState`.
+        branch meanwhile finds a head that has moved. Raises `MergeConflict`: then nothing has changed; `TerminalState`.
         """
         while True:
             plan = await self.plan(id, resolutions=resolutions, on_conflict=on_conflict)
@@ -207,9 +206,11 @@ class Branches:
             planned = (plan.ours, plan.theirs, plan.our_keys, plan.their_keys)
             if heads(own, parent) != planned or own.base != plan.base:
                 continue
-            there, newest = parent.shared, max(own.shared.revision, parent.shared.revision) + 1
+            there, revision = parent.shared, own.shared.revision
+            if there.revision != own.base_shared.revision:  # values came that no reader of the branch has seen
+                revision = max(revision, there.revision) + 1
             base = own.base_shared.model_copy(update={"keys": there.keys, "revision": there.revision})
-            shared = own.shared.model_copy(update={"keys": plan.keys, "revision": newest})
+            shared = own.shared.model_copy(update={"keys": plan.keys, "revision": revision})
             update = {"base": plan.theirs, "head": plan.tree, "base_shared": base, "shared": shared}
             moved = own.model_copy(update=update)
             try:

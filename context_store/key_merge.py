@@ -105,7 +105,9 @@ class KeyMerge:
         if isinstance(answer, TreeEntry):
             answer = await self._trees.blobs.get(answer.hash)
         try:
-            assert isinstance(answer, bytes)
-            return decode(answer.decode())
-        except (AssertionError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise InvalidInput(f"key {key!r} was resolved with {str(answer)[:80]!r}: give its value as JSON") from error
+            if isinstance(answer, bytes):
+                return decode(answer.decode())
+            cause = None
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            cause = error
+        raise InvalidInput(f"key {key!r} was resolved with {str(answer)[:80]!r}: give its value as JSON") from cause
