@@ -30,9 +30,9 @@ LEFT_BYTES: Final = 256 * 1024 * 1024
 
 SYSTEM: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 ETC: Final = (
-    "alternatives", "ca-certificates", "fonts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "locale.alias",
-    "locale.conf", "localtime", "magic", "mime.types", "os-release", "pki/tls/certs", "protocols", "services",
-    "ssl/certs", "ssl/openssl.cnf", "timezone",
+    "alternatives", "ca-certificates", "debian_version", "fonts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
+    "locale.alias", "locale.conf", "localtime", "lsb-release", "magic", "mime.types", "os-release", "pki/tls/certs",
+    "protocols", "services", "ssl/certs", "ssl/openssl.cnf", "timezone",
 )  # fmt: skip
 ETC_NETWORK: Final = ("hosts", "nsswitch.conf", "resolv.conf")
 OWN_ETC: Final = {
