@@ -8,7 +8,7 @@
 ``address``       what may stand for an address
 ``offering``      the skills an agent offers
 ``runner``        runs attempts of tasks under leases
-``ending``        clean-up that a cancelled caller does not leave half-way
+``ending``        cancels: clean-up that one does not leave half-way, work of others that does not lose one
 ``discovery``     finds a running hub, or starts one quietly
 ``config``        settings
 ``bus/``          everything that touches NATS

@@ -1,4 +1,4 @@
-"""Clean-up that a cancelled caller must not leave half-way."""
+"""Cancels: clean-up that one must not leave half-way, and work of others that must not lose one."""
 
 from __future__ import annotations
 
@@ -22,4 +22,20 @@ async def to_the_end(work: Awaitable[_T]) -> _T:
             cancelled = True
     if cancelled:
         raise asyncio.CancelledError
+    return doing.result()
+
+
+async def cancellable(work: Awaitable[_T]) -> _T:
+    """Its result; `asyncio.CancelledError` whenever its caller is cancelled, and ``work`` has ended then.
+
+    For what libraries do by `asyncio.wait_for`, which before Python 3.12 forgets a cancel that comes together with the
+    result: whoever was cancelled would go on as if nothing had been.
+    """
+    doing = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({doing})
+    except asyncio.CancelledError:
+        doing.cancel()
+        await asyncio.wait({doing})
+        raise
     return doing.result()

@@ -14,6 +14,7 @@ from box_agent.bus.faults import Faults
 from box_agent.bus.replies import Replies
 from box_agent.bus.scope import Scope
 from box_agent.config import AgentSettings
+from box_agent.ending import cancellable
 from schemas.errors import BusUnavailable, InvalidInput, Overloaded, PayloadTooLarge, Unauthenticated
 
 _HEADERS_BYTES = 1024  # a payload and its headers share the server's limit
@@ -154,7 +155,7 @@ class Connection:
         """Everything sent so far has reached the server. Raises `BusUnavailable`."""
         await self.wait_connected(timeout_s)
         try:
-            await self._client.flush(timeout=timeout_s)  # type: ignore[arg-type]
+            await cancellable(self._client.flush(timeout=timeout_s))  # type: ignore[arg-type]
         except (nats.errors.Error, OSError) as error:
             raise BusUnavailable(f"the server did not confirm within {timeout_s:g} s") from error
 

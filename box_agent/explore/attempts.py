@@ -80,4 +80,6 @@ async def _proved_ended(agent: Agent, delegating: asyncio.Future[Any]) -> None:
         await handle.cancel("another try was better")
     except TerminalState:
         return
-    await agent.tasks.wait(handle.id, _PROOF_S)
+    task = await agent.tasks.wait(handle.id, _PROOF_S)
+    if not task.terminal:
+        agent.connection.faults.report("try_not_ended", task=handle.id, seconds=_PROOF_S)

@@ -89,7 +89,7 @@ class JetStreamStore(ObjectStore):
             async with asyncio.timeout(self._timeout_s):
                 while True:
                     try:
-                        return await request(self._js)
+                        return await _cancellable(request(self._js))
                     except APIError as error:
                         if error.code != 503:  # JetStream is not up yet, after a restart
                             raise
@@ -134,6 +134,16 @@ class JetStreamStore(ObjectStore):
             self._closed = True
             if self._client is not None:
                 await self._client.close()
+
+
+async def _cancellable(asking: Coroutine[Any, Any, T]) -> T:
+    """Before Python 3.12 nats-py, by `asyncio.wait_for`, forgets a cancel that comes together with the answer."""
+    task = asyncio.ensure_future(asking)
+    try:
+        await asyncio.wait({task})
+    finally:
+        task.cancel()
+    return task.result()
 
 
 @dataclass(frozen=True)

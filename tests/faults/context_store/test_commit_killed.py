@@ -103,12 +103,16 @@ async def test_killed_at_every_step(url: str, tmp_path: Path) -> None:
         scope = store.tenant("default")
         warm, _ = await prepared(scope, 0)
         assert await process.commit(warm, 0) > (0, 5)
+        survived = 0
         for number in range(1, 400):
             branch, root = await prepared(scope, number)
             before = await scope.branches.get(root)
             died, _ = await process.commit(branch, number)
-            if died == 0:
-                break
+            if died == 0:  # how many steps there are varies by a few
+                survived += 1
+                if survived == 5:
+                    break
+                continue
             assert died == signal.SIGKILL
             _, _, theirs, merged = texts(number)
             after = {"e/new": merged, "same": b"x", "mine": b"1", "other": b"2"}
